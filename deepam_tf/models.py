@@ -1,0 +1,136 @@
+"""DeepAM(K): K unrolled iterations of aggregation and reconstruction, one Keras model.
+
+    (v_k, gamma_k) = aggregation_k(u_{k-1})                               (paper, eq. 5)
+    u_k = argmin_u sum gamma_k (u - f)^2 + ||D u - v_k||^2                (paper, eq. 6, 7)
+
+with `u_0 = f`, weights of its own for every `k`, and `u_K` the restored image.
+"""
+
+from __future__ import annotations
+
+import keras
+
+from deepam_tf.layers import AggregationNetwork, Reconstruction
+
+__all__ = ["DeepAM"]
+
+
+@keras.saving.register_keras_serializable(package="deepam_tf")
+class DeepAM(keras.Model):
+    """Deeply aggregated alternating minimization (Kim et al., CVPR 2017).
+
+    A functional `keras.Model` from `{"image": f}` to `{"restored": u_K}`, both
+    `[B, H, W, image_channels]` with any B, H and W, in [0, 1] by convention. The layers
+    `iteration_{k}_aggregation` and `iteration_{k}_reconstruction` give every `v_k`,
+    `gamma_k` and `u_k`; `iterates()` returns them all.
+
+    Args:
+        num_iterations: `K`, how many times the network and the solve are unrolled.
+        image_channels: channels `C` of the image.
+        filters: feature maps of each hidden convolution.
+        depth: convolutions in each aggregation network.
+        gamma_min: floor of the confidence `gamma`.
+        rtol: relative tolerance of the linear solves.
+        max_steps: most conjugate gradient steps in each solve.
+        dtype: Keras dtype policy of the networks, by default the global one. The solves
+            run in float32, or in float64 where the policy says float64.
+        **kwargs: `name` and other arguments of `keras.Model`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> model = deepam_tf.DeepAM(num_iterations=1, filters=8, depth=3)
+        >>> model({"image": tf.zeros([1, 16, 16, 1])})["restored"].shape.as_list()
+        [1, 16, 16, 1]
+
+    References:
+        Kim, Jung, Min and Sohn, "Deeply Aggregated Alternating Minimization for Image
+        Restoration", CVPR 2017.
+    """
+
+    def __init__(
+        self,
+        num_iterations: int = 3,
+        *,
+        image_channels: int = 1,
+        filters: int = 64,
+        depth: int = 10,
+        gamma_min: float = 0.02,
+        rtol: float = 1e-5,
+        max_steps: int = 500,
+        dtype=None,
+        **kwargs,
+    ) -> None:
+        if num_iterations < 1:
+            raise ValueError(
+                f"`num_iterations` must be at least 1. Received: {num_iterations}."
+            )
+        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        solve_dtype = "float64" if policy.compute_dtype == "float64" else "float32"
+
+        # === Functional model ===
+        image = keras.Input((None, None, image_channels), dtype=solve_dtype, name="image")
+        u = image
+        iterates = {}
+        for k in range(1, num_iterations + 1):
+            v, gamma = AggregationNetwork(
+                image_channels,
+                filters=filters,
+                depth=depth,
+                gamma_min=gamma_min,
+                dtype=policy,
+                name=f"iteration_{k}_aggregation",
+            )(u)
+            u = Reconstruction(
+                rtol=rtol,
+                max_steps=max_steps,
+                dtype=solve_dtype,
+                name=f"iteration_{k}_reconstruction",
+            )([image, v, gamma])
+            iterates |= {f"u_{k}": u, f"v_{k}": v, f"gamma_{k}": gamma}
+        super().__init__(inputs={"image": image}, outputs={"restored": u}, **kwargs)
+
+        # === Config ===
+        self._iterates = iterates
+        self._policy = policy
+        self.num_iterations = num_iterations
+        self.image_channels = image_channels
+        self.filters = filters
+        self.depth = depth
+        self.gamma_min = gamma_min
+        self.rtol = rtol
+        self.max_steps = max_steps
+
+    def iterates(self) -> keras.Model:
+        """A model of the same layers that also returns every intermediate result.
+
+        Returns:
+            A functional `keras.Model` from `{"image"}` to `{"restored", "u_k", "v_k",
+            "gamma_k"}` for `k = 1..K`. It shares this model's weights: training one trains
+            the other.
+        """
+        return keras.Model(
+            {"image": self.inputs[0]},
+            {"restored": self._iterates[f"u_{self.num_iterations}"], **self._iterates},
+            name=f"{self.name}_iterates",
+        )
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "num_iterations": self.num_iterations,
+            "image_channels": self.image_channels,
+            "filters": self.filters,
+            "depth": self.depth,
+            "gamma_min": self.gamma_min,
+            "rtol": self.rtol,
+            "max_steps": self.max_steps,
+            "dtype": keras.dtype_policies.serialize(self._policy),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        del custom_objects  # every class it is made of is registered
+        return cls(**config)

@@ -1,0 +1,48 @@
+"""Packaging: installs `deepam_tf` alone; `training`, `export` and `benchmarks` run from a checkout."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "deepam_tf/__init__.py").read_text())[1]
+
+EXTRAS = {
+    "train": ["tensorboard>=2.19"],
+    "serve": [],
+    "bench": [
+        "bm3d>=4.0",
+        "scikit-image>=0.24",
+        "scipy>=1.11",
+    ],
+    "dev": [
+        "pyright>=1.1.390",
+        "pytest>=8",
+        "ruff>=0.9",
+        "scipy>=1.11",
+        "tensorboard>=2.19",
+    ],
+}
+
+setup(
+    name="deepam-tf",
+    version=VERSION,
+    description="Image restoration by deeply aggregated alternating minimization (DeepAM)",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["deepam_tf", "deepam_tf.*"]),
+    package_data={"deepam_tf": ["py.typed", "weights/*.npz", "weights/*.json"]},
+    install_requires=[
+        "keras>=3.8",
+        "numpy>=1.26",
+        "opencv-python>=4.10",
+        "pillow>=10",
+        "rich>=13",
+        "tensorflow>=2.18",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["deepam=deepam_tf.cli:main"]},
+)

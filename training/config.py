@@ -1,0 +1,48 @@
+"""What a training run is made of. A configuration is data: no code branches on its name."""
+
+from __future__ import annotations
+
+import dataclasses
+
+__all__ = ["CONFIGS", "TrainingConfig"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """One training recipe.
+
+    Attributes:
+        num_iterations: `K` of DeepAM.
+        image_channels: 1 or 3; the images of the folder are converted.
+        noise_stddev: noise in units of [0, 1].
+        crop_size: side of the training crops in pixels.
+        batch_size: crops in a step.
+        num_steps: optimizer steps in all.
+        steps_per_epoch: steps between validations and checkpoints.
+        learning_rate: peak of the schedule: linear warm-up, then a cosine to zero.
+        warmup_steps: steps of the warm-up.
+        iterate_loss_weight: weight of the L1 loss on `u_1 .. u_{K-1}` beside that on `u_K`:
+            it keeps the intermediate results images.
+        rtol: tolerance of the solves; they run to convergence in training too.
+        dtype: Keras dtype policy of the networks.
+        seed: seed of the initial weights, the crops and the noise.
+    """
+
+    num_iterations: int = 3
+    image_channels: int = 1
+    noise_stddev: float = 25 / 255
+    crop_size: int = 64
+    batch_size: int = 8
+    num_steps: int = 8500
+    steps_per_epoch: int = 500
+    learning_rate: float = 2.5e-3
+    warmup_steps: int = 200
+    iterate_loss_weight: float = 0.2
+    rtol: float = 1e-4
+    dtype: str = "mixed_bfloat16"
+    seed: int = 0
+
+
+CONFIGS = {
+    "denoise_gray_s25": TrainingConfig(),
+}
