@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import importlib as _importlib
+import os as _os
+from typing import TYPE_CHECKING
+
+# TensorFlow's C++ side greets with several INFO lines at every start; warnings stay.
+_os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+
 import keras as _keras
 
 if _keras.backend.backend() != "tensorflow":
@@ -10,12 +17,17 @@ if _keras.backend.backend() != "tensorflow":
         f"Received: backend={_keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow."
     )
 
-from deepam_tf import data, degradations, image_io, metrics, preconditioners
+from deepam_tf import degradations, metrics, preconditioners
+from deepam_tf.inference import Restorer, restore
 from deepam_tf.layers import AggregationNetwork, FusedBatchNormalization, Reconstruction
 from deepam_tf.models import DeepAM
 from deepam_tf.operators import ReconstructionOperator, image_gradient, image_gradient_adjoint
+from deepam_tf.pretrained import list_pretrained, load_pretrained
 from deepam_tf.reconstruction import energy, reconstruct, reconstruct_with_info
 from deepam_tf.solvers import CGResult, conjugate_gradient
+
+if TYPE_CHECKING:
+    from deepam_tf import data, image_io
 
 __version__ = "0.1.0"
 
@@ -26,15 +38,26 @@ __all__ = [
     "FusedBatchNormalization",
     "Reconstruction",
     "ReconstructionOperator",
+    "Restorer",
     "conjugate_gradient",
+    "data",
+    "degradations",
     "energy",
     "image_gradient",
     "image_gradient_adjoint",
-    "data",
-    "degradations",
     "image_io",
+    "list_pretrained",
+    "load_pretrained",
     "metrics",
     "preconditioners",
     "reconstruct",
     "reconstruct_with_info",
+    "restore",
 ]
+
+
+def __getattr__(name: str):
+    # These need OpenCV, which someone who only imports the solver need not load.
+    if name in ("data", "image_io"):
+        return _importlib.import_module(f"deepam_tf.{name}")
+    raise AttributeError(f"module 'deepam_tf' has no attribute {name!r}")

@@ -16,7 +16,16 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
-__all__ = ["IMAGE_SUFFIXES", "ImageFileError", "Picture", "list_images", "read", "write"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_MEGAPIXELS",
+    "ImageFileError",
+    "Picture",
+    "check_writable",
+    "list_images",
+    "read",
+    "write",
+]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 MAX_MEGAPIXELS = 200.0
@@ -126,9 +135,7 @@ def write(path: str | os.PathLike, picture: Picture, *, overwrite: bool = False)
             hold the picture's bit depth or alpha, or the folder cannot be written to.
     """
     path = pathlib.Path(path)
-    if path.exists() and not overwrite:
-        raise ImageFileError(f"{path}: the file exists already. Overwriting must be asked for.")
-    check_format(path, picture)
+    check_writable(path, picture, overwrite=overwrite)
     peak = _DEPTHS[picture.dtype]
     pixels = np.rint(np.clip(picture.pixels, 0.0, 1.0) * peak).astype(picture.dtype)
     pixels = pixels[..., ::-1]
@@ -143,8 +150,16 @@ def write(path: str | os.PathLike, picture: Picture, *, overwrite: bool = False)
     write_bytes(path, encoded.tobytes())
 
 
-def check_format(path: pathlib.Path, picture: Picture) -> None:
-    """Raise `ImageFileError` if `path`'s format would lose bits or alpha of `picture`."""
+def check_writable(path: pathlib.Path, picture: Picture, *, overwrite: bool = False) -> None:
+    """Raise as `write` would, before the work whose result it writes is done.
+
+    Raises:
+        ImageFileError: see `write`.
+    """
+    if path.exists() and not overwrite:
+        raise ImageFileError(f"{path}: the file exists already. Use --force to overwrite it.")
+    if not os.access(path.parent, os.W_OK):
+        raise ImageFileError(f"{path}: its folder does not exist or cannot be written to.")
     suffix = path.suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
         raise ImageFileError(

@@ -24,7 +24,12 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     def __init__(self, folder: pathlib.Path, model: keras.Model) -> None:
         super().__init__()
-        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+        # By list: followed through the objects' attributes, TensorFlow finds the optimizer's
+        # references to the weights but not the moving statistics of nested Keras 3 layers.
+        checkpoint = tf.train.Checkpoint(
+            weights=[variable.value for variable in model.variables],
+            optimizer=[variable.value for variable in model.optimizer.variables],
+        )
         self._manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=2)
 
     def restore(self) -> bool:
@@ -32,7 +37,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         latest = self._manager.latest_checkpoint
         if latest is None:
             return False
-        self._manager.checkpoint.restore(latest).assert_existing_objects_matched()
+        self._manager.checkpoint.restore(latest).assert_consumed()
         return True
 
     def on_epoch_end(self, epoch, logs=None) -> None:

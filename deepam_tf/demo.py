@@ -1,0 +1,54 @@
+"""The demonstration: a picture of the package, made noisy and restored, side by side."""
+
+from __future__ import annotations
+
+import pathlib
+
+import cv2
+import numpy as np
+
+from deepam_tf import image_io, metrics
+from deepam_tf.degradations import benchmark_noise
+from deepam_tf.inference import restore
+from deepam_tf.pretrained import load_pretrained, pretrained_card
+
+__all__ = ["run"]
+
+_PICTURE = pathlib.Path(__file__).parent / "assets" / "astronaut.png"
+_CAPTION_HEIGHT = 28
+
+
+def run(path: pathlib.Path, *, model_name: str = "denoise_gray_s25") -> tuple[float, float]:
+    """Restore the noisy picture and write noisy, restored and clean side by side.
+
+    The noise is that of the evaluation protocol (`benchmark_noise`, image 0), not clipped.
+
+    Args:
+        path: PNG file to write; replaced if it exists.
+        model_name: weights, and with them the noise level.
+
+    Returns:
+        PSNR in dB of the noisy and of the restored picture, the latter clipped to [0, 1].
+
+    Raises:
+        image_io.ImageFileError: if the file cannot be written.
+    """
+    clean = image_io.read(_PICTURE).pixels
+    noise_stddev = pretrained_card(model_name)["noise_stddev"]
+    noisy = clean + benchmark_noise(clean.shape, noise_stddev, 0)
+    restored = np.clip(restore(load_pretrained(model_name), noisy), 0.0, 1.0)
+    before, after = (float(metrics.psnr(clean, image)) for image in (noisy, restored))
+    panels = [
+        _captioned(noisy, f"noisy, sigma {255 * noise_stddev:g}: {before:.2f} dB"),
+        _captioned(restored, f"restored: {after:.2f} dB"),
+        _captioned(clean, "clean"),
+    ]
+    picture = image_io.Picture(np.concatenate(panels, axis=1), None, np.dtype("uint8"))
+    image_io.write(path, picture, overwrite=True)
+    return before, after
+
+
+def _captioned(image: np.ndarray, text: str) -> np.ndarray:
+    strip = np.ones((_CAPTION_HEIGHT, image.shape[1], 1), np.float32)
+    cv2.putText(strip, text, (6, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0.0,), 1, cv2.LINE_AA)
+    return np.concatenate([strip, image], axis=0)

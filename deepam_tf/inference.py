@@ -1,0 +1,148 @@
+"""Restoring whole images of any size and channel count with a trained model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from deepam_tf.models import DeepAM
+
+__all__ = ["Restorer", "restore"]
+
+
+class Restorer:
+    """A model made ready to restore images, in tiles so that memory stays bounded.
+
+    Each tile is computed inside a window that reaches `overlap` pixels further on every
+    side, of which only the tile is kept. The networks of DeepAM(3) see 30 pixels far; the
+    solves see every pixel, with an influence that falls off as `exp(-sqrt(gamma) distance)`.
+    Tile borders therefore differ from a run in one piece by less than half a gray level.
+
+    Args:
+        model: a `DeepAM` for one channel, or for as many as the images have. With a
+            one-channel model, colour is restored channel by channel.
+        tile: side of the tiles in pixels; memory grows with its square.
+        overlap: how far a window reaches beyond its tile, in pixels.
+
+    Raises:
+        ValueError: if `tile` is not positive or `overlap` is negative.
+
+    Example:
+        >>> restorer = deepam_tf.Restorer(deepam_tf.DeepAM(1, filters=4, depth=3))
+        >>> restorer(np.zeros([20, 30, 3], np.float32)).shape
+        (20, 30, 3)
+    """
+
+    def __init__(self, model: DeepAM, *, tile: int = 512, overlap: int = 64) -> None:
+        if tile < 1 or overlap < 0:
+            raise ValueError(
+                "`tile` must be positive and `overlap` not negative. "
+                f"Received: tile={tile}, overlap={overlap}."
+            )
+        self.model = model
+        self.tile = tile
+        self.overlap = overlap
+        # One trace for all sizes: the model is called with None for every dimension.
+        signature = tf.TensorSpec([None, None, None, model.image_channels], tf.float32)
+        self._run = tf.function(
+            lambda image: model({"image": image}, training=False)["restored"],
+            input_signature=[signature],
+        )
+
+    def count_tiles(self, height: int, width: int) -> int:
+        """How many tiles an image of that size is restored in."""
+        return -(-height // self.tile) * -(-width // self.tile)
+
+    def __call__(
+        self, image: np.ndarray, *, on_tile: Callable[[], object] = lambda: None
+    ) -> np.ndarray:
+        """Restore one image.
+
+        Args:
+            image: `[H, W, C]`, floating, range [0, 1] plus noise.
+            on_tile: called after each tile, for a progress bar.
+
+        Returns:
+            `[H, W, C]` float32, not clipped.
+
+        Raises:
+            TypeError: if `image` is not floating.
+            ValueError: if it has another rank, no pixels, NaN or infinity, or channels the
+                model cannot take.
+        """
+        image = np.asarray(image)
+        self._check(image)
+        restored = np.empty(image.shape, np.float32)
+        height, width, _ = image.shape
+        tops, lefts = range(0, height, self.tile), range(0, width, self.tile)
+        for top, left in itertools.product(tops, lefts):
+            bottom, right = min(top + self.tile, height), min(left + self.tile, width)
+            window_top, window_left = max(top - self.overlap, 0), max(left - self.overlap, 0)
+            window = image[
+                window_top : min(bottom + self.overlap, height),
+                window_left : min(right + self.overlap, width),
+            ]
+            restored[top:bottom, left:right] = self._window(window.astype(np.float32))[
+                top - window_top : bottom - window_top, left - window_left : right - window_left
+            ]
+            on_tile()
+        return restored
+
+    def _window(self, window: np.ndarray) -> np.ndarray:
+        if window.shape[-1] == self.model.image_channels:
+            return self._run(window[np.newaxis]).numpy()[0]
+        # Channel by channel: the channels become the batch.
+        channels = np.moveaxis(window, -1, 0)[..., np.newaxis]
+        return np.moveaxis(self._run(channels).numpy()[..., 0], 0, -1)
+
+    def _check(self, image: np.ndarray) -> None:
+        if not np.issubdtype(image.dtype, np.floating):
+            raise TypeError(
+                "`image` must be floating, in [0, 1]. "
+                f"Received: dtype={image.dtype}. Divide 8-bit images by 255."
+            )
+        if image.ndim != 3 or 0 in image.shape:
+            raise ValueError(
+                "`image` must have shape [height, width, channels], none of them zero. "
+                f"Received: image.shape={image.shape}."
+            )
+        if self.model.image_channels not in (1, image.shape[-1]):
+            raise ValueError(
+                f"`image` must have the model's {self.model.image_channels} channels. "
+                f"Received: image.shape={image.shape}."
+            )
+        if not np.isfinite(image).all():
+            bad = int(np.size(image) - np.isfinite(image).sum())
+            raise ValueError(
+                "`image` must be finite. "
+                f"Received: {bad} NaN or infinite values. Replace them first."
+            )
+
+
+def restore(
+    model: DeepAM, image: np.ndarray, *, tile: int = 512, overlap: int = 64
+) -> np.ndarray:
+    """Restore one image with a trained model; for several, keep a `Restorer`.
+
+    Args:
+        model: see `Restorer`.
+        image: `[H, W, C]`, floating, range [0, 1] plus noise.
+        tile: see `Restorer`.
+        overlap: see `Restorer`.
+
+    Returns:
+        `[H, W, C]` float32, not clipped.
+
+    Raises:
+        TypeError: see `Restorer`.
+        ValueError: see `Restorer`.
+
+    Example:
+        >>> model = deepam_tf.DeepAM(1, filters=4, depth=3)
+        >>> deepam_tf.restore(model, np.zeros([7, 5, 1])).shape
+        (7, 5, 1)
+    """
+    return Restorer(model, tile=tile, overlap=overlap)(image)

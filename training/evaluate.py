@@ -1,0 +1,184 @@
+"""Measure denoisers on a folder of clean images.
+
+    python -m training.evaluate --data FOLDER --sigma 25 [--peers] [--dncnn FOLDER]
+
+Protocol: gray images in [0, 1]; image number i of the folder, sorted by name, gets the noise
+sigma/255 * numpy.random.default_rng(i).standard_normal(shape), not clipped; every output is
+clipped to [0, 1] before PSNR and SSIM, the noisy image is not; no border is cut off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import io
+import os
+import pathlib
+import platform
+import sys
+import time
+
+import numpy as np
+import rich.console
+import rich.progress
+import rich.table
+
+import deepam_tf
+from deepam_tf import data, degradations, image_io, metrics
+from deepam_tf.inference import Restorer
+from training import peers
+
+__all__ = ["Score", "evaluate", "main"]
+
+NOISY = "noisy"
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """How one method did on one image; PSNR in dB, time in seconds."""
+
+    image: str
+    method: str
+    psnr: float
+    ssim: float
+    seconds: float
+    megapixels: float
+
+
+def evaluate(
+    images: dict[str, np.ndarray],
+    methods: dict[str, peers.Denoiser],
+    noise_stddev: float,
+    *,
+    on_image=lambda: None,
+) -> list[Score]:
+    """Run every method on every image, with the noise of the protocol.
+
+    Args:
+        images: clean images `[H, W]`, float32 in [0, 1], by file name, in order.
+        methods: functions from a noisy to a restored image, by name.
+        noise_stddev: standard deviation of the noise in units of [0, 1].
+        on_image: called after each image and method, for a progress bar.
+
+    Returns:
+        One score for each pair, the noisy image first.
+    """
+    scores = []
+    for index, (name, clean) in enumerate(images.items()):
+        noisy = clean + degradations.benchmark_noise(clean.shape, noise_stddev, index)
+        scores.append(_score(name, NOISY, clean, noisy, 0.0))
+        for method, denoise in methods.items():
+            if index == 0:
+                denoise(noisy)  # not timed: tracing, allocation, first imports
+            start = time.perf_counter()
+            restored = denoise(noisy)
+            seconds = time.perf_counter() - start
+            restored = np.clip(restored, 0.0, 1.0).astype(np.float32)
+            scores.append(_score(name, method, clean, restored, seconds))
+            on_image()
+    return scores
+
+
+def _score(name, method, clean, image, seconds) -> Score:
+    clean, image = clean[np.newaxis, :, :, np.newaxis], image[np.newaxis, :, :, np.newaxis]
+    return Score(
+        name,
+        method,
+        float(metrics.psnr(clean, image)[0]),
+        float(metrics.ssim(clean, image)[0]),
+        seconds,
+        clean.size / 1e6,
+    )
+
+
+def write_csv(path: pathlib.Path, scores: list[Score], header: list[str]) -> None:
+    """Write scores, one a line, below comment lines that say how they came about."""
+    buffer = io.StringIO()
+    buffer.writelines(f"# {line}\n" for line in header)
+    writer = csv.DictWriter(buffer, [field.name for field in dataclasses.fields(Score)])
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(score) for score in scores)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image_io.write_bytes(path, buffer.getvalue().encode())
+
+
+def summary_table(scores: list[Score], title: str) -> rich.table.Table:
+    """Mean over images for each method."""
+    table = rich.table.Table("method", "PSNR dB", "SSIM", "s / megapixel", title=title)
+    for method in dict.fromkeys(score.method for score in scores):
+        own = [score for score in scores if score.method == method]
+        seconds = sum(s.seconds for s in own) / sum(s.megapixels for s in own)
+        table.add_row(
+            method,
+            f"{np.mean([s.psnr for s in own]):.2f}",
+            f"{np.mean([s.ssim for s in own]):.4f}",
+            "" if method == NOISY else f"{seconds:.2f}",
+        )
+    return table
+
+
+def _models(args: argparse.Namespace) -> dict[str, peers.Denoiser]:
+    overrides = {} if args.rtol is None else {"rtol": args.rtol}
+    methods = {}
+    for name in args.model:
+        model = deepam_tf.load_pretrained(name, **overrides)
+        restorer = Restorer(model)
+        # Bound as a default: each function keeps its own restorer.
+        methods[name] = lambda image, restorer=restorer: restorer(image[..., np.newaxis])[..., 0]
+    return methods
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluate", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder of clean images")
+    parser.add_argument("--sigma", type=float, default=25.0, help="noise level, 0..255")
+    parser.add_argument(
+        "--model", nargs="*", default=["denoise_gray_s25"], help="names of shipped weights"
+    )
+    parser.add_argument("--rtol", type=float, help="tolerance of the solves instead of the model's")
+    parser.add_argument("--peers", action="store_true", help="BM3D, NLM and TV in the same run")
+    parser.add_argument("--dncnn", type=pathlib.Path, help="folder with DnCNN's sigma*.npz")
+    parser.add_argument(
+        "--out", type=pathlib.Path, help="CSV of all scores; results/DATA_sSIGMA.csv by default"
+    )
+    args = parser.parse_args(argv)
+    console = rich.console.Console()
+    try:
+        paths = image_io.list_images(args.data)
+        if not paths:
+            raise image_io.ImageFileError(f"{args.data}: the folder holds no image files.")
+        images = {
+            path.name: data.to_channels(image_io.read(path).pixels, 1)[..., 0] for path in paths
+        }
+        noise_stddev = args.sigma / 255
+        methods = _models(args)
+        if args.peers:
+            methods |= peers.classical_denoisers(noise_stddev)
+        if args.dncnn is not None:
+            methods["DnCNN"] = peers.dncnn(args.dncnn / f"sigma{args.sigma:g}.npz")
+        with rich.progress.Progress(transient=True) as progress:
+            task = progress.add_task("images", total=len(images) * len(methods))
+            scores = evaluate(
+                images, methods, noise_stddev, on_image=lambda: progress.advance(task)
+            )
+        header = [
+            f"{args.data.name}: {len(images)} images, gray, sigma {args.sigma:g}",
+            *(line for line in (__doc__ or "").splitlines() if line and not line[0].isspace()),
+            f"{platform.machine()}, {os.cpu_count()} cores, deepam_tf {deepam_tf.__version__}",
+        ]
+        out = args.out or pathlib.Path("results") / f"{args.data.name}_s{args.sigma:g}.csv"
+        write_csv(out, scores, header)
+    except (image_io.ImageFileError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console.print(summary_table(scores, f"{args.data.name}, sigma {args.sigma:g}"))
+    console.print(f"each image: {out}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Other denoisers to measure against in the same run: the packages' own implementations."""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+__all__ = ["TV_WEIGHT_PER_STDDEV", "classical_denoisers", "dncnn"]
+
+Denoiser = Callable[[np.ndarray], np.ndarray]
+
+TV_WEIGHT_PER_STDDEV = 0.85
+"""Weight of scikit-image's total variation over the noise's standard deviation: the best
+mean PSNR on 40 BSDS500 training images at sigma 25 (`python -m training.tune_tv`)."""
+
+
+def classical_denoisers(noise_stddev: float) -> dict[str, Denoiser]:
+    """BM3D, non-local means and total variation for `[H, W]` images in [0, 1].
+
+    Args:
+        noise_stddev: standard deviation of the noise in units of [0, 1].
+
+    Returns:
+        Functions from a noisy to a restored image, by name.
+
+    Raises:
+        ValueError: if a package is not installed.
+    """
+    bm3d = _import("bm3d")
+    restoration = _import("skimage.restoration")
+    return {
+        "BM3D": lambda image: bm3d.bm3d(image, noise_stddev),
+        "NLM": lambda image: restoration.denoise_nl_means(
+            image,
+            patch_size=5,
+            patch_distance=6,
+            h=0.8 * noise_stddev,
+            sigma=noise_stddev,
+            fast_mode=True,
+        ),
+        "TV": lambda image: restoration.denoise_tv_chambolle(
+            image, weight=TV_WEIGHT_PER_STDDEV * noise_stddev
+        ),
+    }
+
+
+def dncnn(path: pathlib.Path) -> Denoiser:
+    """DnCNN-S (Zhang et al., TIP 2017) from an archive of its published weights.
+
+    Args:
+        path: `.npz` with kernels `w0 .. w16`, `[3, 3, in, out]`, and biases `b0 .. b16`,
+            batch normalisation folded in.
+
+    Returns:
+        Function from a noisy to a restored image `[H, W]` in [0, 1].
+
+    Raises:
+        ValueError: if there is no such file.
+    """
+    if not path.is_file():
+        raise ValueError(f"DnCNN needs its published weights. Received: no file {str(path)!r}.")
+    with np.load(path) as arrays:
+        layers = [
+            (tf.constant(arrays[f"w{i}"]), tf.constant(arrays[f"b{i}"]))
+            for i in range(len(arrays) // 2)
+        ]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32)])
+    def run(image):
+        x = image[tf.newaxis, :, :, tf.newaxis]
+        for i, (kernel, bias) in enumerate(layers):
+            x = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)
+            if i < len(layers) - 1:
+                x = tf.nn.relu(x)
+        return image - x[0, :, :, 0]
+
+    return lambda image: run(image).numpy()
+
+
+def _import(name: str):
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(
+            f"--peers needs {name}, which is not installed. "
+            "Install the extra: pip install -e '.[bench]'."
+        ) from error

@@ -1,0 +1,71 @@
+"""Turn a finished run into weights that ship with the package.
+
+    python -m training.release RUN --name NAME --card CARD.json --evaluate FOLDER [FOLDER ...]
+
+The card's file says in words what no program knows: the task, the data, the limits. What a
+program can measure, it measures: the results are those of the weights as written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+
+import keras
+import numpy as np
+
+import deepam_tf
+from deepam_tf import data, image_io, pretrained
+from deepam_tf.inference import Restorer
+from training.evaluate import evaluate
+
+__all__ = ["main"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.release", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("run", type=pathlib.Path, help="folder of the run, with model.keras")
+    parser.add_argument("--name", required=True, help="name of the weights")
+    parser.add_argument("--card", type=pathlib.Path, required=True, help="JSON: task, training ...")
+    parser.add_argument(
+        "--evaluate", type=pathlib.Path, nargs="+", default=[], help="folders of clean images"
+    )
+    args = parser.parse_args(argv)
+    folder = pathlib.Path(deepam_tf.__file__).parent / "weights"
+    config = json.loads((args.run / "config.json").read_text())
+    card = {**json.loads(args.card.read_text()), "noise_stddev": config["noise_stddev"]}
+    model = keras.saving.load_model(args.run / "model.keras", compile=False)
+    pretrained.save_pretrained(model, args.name, {**card, "results": {}}, folder)
+
+    # Judged as users get them: read back from the rounded file.
+    restorer = Restorer(deepam_tf.load_pretrained(args.name))
+    card["results"] = {
+        path.name: _figures(path, restorer, config["noise_stddev"]) for path in args.evaluate
+    }
+    pretrained.save_pretrained(model, args.name, card, folder)
+    print(json.dumps(card["results"], indent=2))
+    return 0
+
+
+def _figures(folder: pathlib.Path, restorer: Restorer, noise_stddev: float) -> dict[str, float]:
+    images = {
+        path.name: data.to_channels(image_io.read(path).pixels, 1)[..., 0]
+        for path in image_io.list_images(folder)
+    }
+    scores = evaluate(
+        images, {"model": lambda image: restorer(image[..., np.newaxis])[..., 0]}, noise_stddev
+    )
+    own = [score for score in scores if score.method == "model"]
+    return {
+        "psnr": round(float(np.mean([score.psnr for score in own])), 3),
+        "ssim": round(float(np.mean([score.ssim for score in own])), 4),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
