@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib as _importlib
-import os as _os
 from typing import TYPE_CHECKING
 
-# TensorFlow's C++ side greets with several INFO lines at every start; warnings stay.
-_os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+from deepam_tf._startup import quiet_command as _quiet_command
 
-import keras as _keras
+with _quiet_command():
+    import keras as _keras
+    import tensorflow as _tf
+
+    _tf.config.list_physical_devices()  # looks for a GPU, and has something to say of it
 
 if _keras.backend.backend() != "tensorflow":
     raise ImportError(

@@ -37,7 +37,7 @@ def run(path: pathlib.Path, *, model_name: str = "denoise_gray_s25") -> tuple[fl
     noise_stddev = pretrained_card(model_name)["noise_stddev"]
     noisy = clean + benchmark_noise(clean.shape, noise_stddev, 0)
     restored = np.clip(restore(load_pretrained(model_name), noisy), 0.0, 1.0)
-    before, after = (float(metrics.psnr(clean, image)) for image in (noisy, restored))
+    before, after = (float(metrics.psnr(clean[np.newaxis], image[np.newaxis])[0]) for image in (noisy, restored))
     panels = [
         _captioned(noisy, f"noisy, sigma {255 * noise_stddev:g}: {before:.2f} dB"),
         _captioned(restored, f"restored: {after:.2f} dB"),
@@ -49,6 +49,6 @@ def run(path: pathlib.Path, *, model_name: str = "denoise_gray_s25") -> tuple[fl
 
 
 def _captioned(image: np.ndarray, text: str) -> np.ndarray:
-    strip = np.ones((_CAPTION_HEIGHT, image.shape[1], 1), np.float32)
-    cv2.putText(strip, text, (6, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0.0,), 1, cv2.LINE_AA)
-    return np.concatenate([strip, image], axis=0)
+    strip = np.full((_CAPTION_HEIGHT, image.shape[1]), 255, np.uint8)
+    cv2.putText(strip, text, (6, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0,), 1, cv2.LINE_AA)
+    return np.concatenate([strip[..., np.newaxis] / np.float32(255), image], axis=0)

@@ -1,0 +1,57 @@
+"""Independent references: sparse matrices from SciPy, and processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg
+
+
+def difference_matrix(n: int) -> sp.csr_matrix:
+    """Forward differences on n points, the last row zero."""
+    matrix = sp.lil_matrix((n, n))
+    for i in range(n - 1):
+        matrix[i, i], matrix[i, i + 1] = -1.0, 1.0
+    return matrix.tocsr()
+
+
+def gradient_matrices(height: int, width: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """(Dy, Dx) on images flattened row by row."""
+    dy = sp.kron(difference_matrix(height), sp.identity(width))
+    dx = sp.kron(sp.identity(height), difference_matrix(width))
+    return dy.tocsr(), dx.tocsr()
+
+
+def system_matrix(gamma: np.ndarray) -> sp.csc_matrix:
+    """Gamma + D^T D for gamma `[H, W]`."""
+    dy, dx = gradient_matrices(*gamma.shape)
+    return (sp.diags(gamma.ravel()) + dy.T @ dy + dx.T @ dx).tocsc()
+
+
+def spsolve_reconstruction(f: np.ndarray, v: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+    """The solution of the paper's eq. (7) by a direct solver, every image and channel."""
+    batch, height, width, channels = f.shape
+    dy, dx = gradient_matrices(height, width)
+    gamma = np.broadcast_to(gamma, f.shape)
+    u = np.empty_like(f)
+    for b in range(batch):
+        for c in range(channels):
+            g = gamma[b, :, :, c]
+            rhs = g.ravel() * f[b, :, :, c].ravel()
+            rhs += dy.T @ v[b, :, :, c].ravel() + dx.T @ v[b, :, :, channels + c].ravel()
+            solution = scipy.sparse.linalg.spsolve(system_matrix(g), rhs)
+            u[b, :, :, c] = solution.reshape(height, width)
+    return u
+
+
+def run_python(code: str, *arguments: str) -> str:
+    """Run code in a process of its own and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise AssertionError(done.stderr)
+    return done.stdout

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import deepam_tf
+from tests import helpers
+
+
+def problem(rng, shape=(2, 6, 5, 2), gamma_maps=1, low=0.05, high=5.0):
+    f = rng.normal(size=shape)
+    v = rng.normal(size=(*shape[:3], 2 * shape[3]))
+    gamma = 10 ** rng.uniform(np.log10(low), np.log10(high), (*shape[:3], gamma_maps))
+    return f, v, gamma
+
+
+@pytest.mark.parametrize("gamma_maps", [1, 2])
+@pytest.mark.parametrize("shape", [(2, 6, 5, 2), (1, 1, 7, 2), (1, 7, 1, 2), (3, 1, 1, 2)])
+def test_agrees_with_a_direct_solver(rng, shape, gamma_maps):
+    f, v, gamma = problem(rng, shape, gamma_maps)
+    u = deepam_tf.reconstruct(f, v, gamma, rtol=1e-12)
+    np.testing.assert_allclose(u, helpers.spsolve_reconstruction(f, v, gamma), atol=1e-9)
+
+
+@pytest.mark.parametrize("exponent", [-3, -1, 0, 1, 3])
+def test_default_tolerance_in_float32_over_six_decades_of_gamma(rng, exponent):
+    f, v, _ = problem(rng, (1, 24, 24, 1))
+    gamma = np.full((1, 24, 24, 1), 10.0**exponent)
+    u = deepam_tf.reconstruct(*(x.astype("float32") for x in (f, v, gamma)))
+    exact = helpers.spsolve_reconstruction(f, v, gamma)
+    rhs = deepam_tf.image_gradient_adjoint(v - deepam_tf.image_gradient(f)).numpy()
+    # ||u - exact|| <= ||A^-1|| ||residual||, and the least eigenvalue of A is gamma.
+    bound = 2e-5 * np.linalg.norm(rhs) / gamma.min() + 3e-7 * np.linalg.norm(exact)
+    assert np.linalg.norm(u - exact) <= bound
+
+
+def test_consistent_data_come_back_whatever_gamma(rng):
+    g, _, gamma = problem(rng)
+    u = deepam_tf.reconstruct(g, deepam_tf.image_gradient(g), gamma)
+    np.testing.assert_array_equal(u, g)
+
+
+def test_smoothing_keeps_the_range_and_constants(rng):
+    f, _, gamma = problem(rng)
+    u = deepam_tf.reconstruct(f, np.zeros((2, 6, 5, 4)), gamma, rtol=1e-12).numpy()
+    low, high = f.min(axis=(1, 2)), f.max(axis=(1, 2))
+    assert np.all(u.min(axis=(1, 2)) >= low - 1e-9)
+    assert np.all(u.max(axis=(1, 2)) <= high + 1e-9)
+    constant = np.full_like(f, 0.3)
+    np.testing.assert_array_equal(
+        deepam_tf.reconstruct(constant, np.zeros((2, 6, 5, 4)), gamma), constant
+    )
+
+
+def test_weighted_mean_of_the_data_is_kept(rng):
+    f, v, gamma = problem(rng)
+    u = deepam_tf.reconstruct(f, v, gamma, rtol=1e-12)
+    np.testing.assert_allclose(tf.reduce_sum(gamma * (u - f), [1, 2]), 0.0, atol=1e-8)
+
+
+def test_limits_of_gamma(rng):
+    f, v, _ = problem(rng, (1, 6, 5, 1))
+    g = rng.normal(size=f.shape)
+    np.testing.assert_allclose(deepam_tf.reconstruct(f, v, 1e9 * np.ones_like(f)), f, atol=1e-7)
+    u = deepam_tf.reconstruct(f, deepam_tf.image_gradient(g), 1e-9 * np.ones_like(f), rtol=1e-14)
+    difference = (u - g).numpy()
+    assert difference.std() <= 1e-5 * abs(difference.mean())
+
+
+def test_is_linear_in_data_and_gradients(rng):
+    (f1, v1, gamma), (f2, v2, _) = problem(rng), problem(rng)
+    solve = lambda f, v: deepam_tf.reconstruct(f, v, gamma, rtol=1e-13).numpy()  # noqa: E731
+    np.testing.assert_allclose(
+        solve(2 * f1 - 3 * f2, 2 * v1 - 3 * v2), 2 * solve(f1, v1) - 3 * solve(f2, v2), atol=1e-9
+    )
+
+
+def test_minimises_the_energy(rng):
+    f, v, gamma = problem(rng)
+    u = deepam_tf.reconstruct(f, v, gamma, rtol=1e-13)
+    least = deepam_tf.energy(u, f, v, gamma)
+    for size in (1e-3, 1e-1, 1.0):
+        moved = deepam_tf.energy(u + size * rng.normal(size=f.shape), f, v, gamma)
+        assert np.all(moved.numpy() > least.numpy())
+
+
+def test_energy_of_known_case():
+    u = np.array([0.0, 1.0, 3.0]).reshape(1, 1, 3, 1)
+    v = np.zeros((1, 1, 3, 2))
+    energy = deepam_tf.energy(u, np.zeros_like(u), v, np.full_like(u, 2.0))
+    np.testing.assert_allclose(energy, [0.5 * (2 * (1 + 9) + 1 + 4)])
+
+
+def test_channels_do_not_mix(rng):
+    f, v, gamma = problem(rng)
+    u = deepam_tf.reconstruct(f, v, gamma, rtol=1e-12).numpy()
+    f[..., 1] += 1.0
+    changed = deepam_tf.reconstruct(f, v, gamma, rtol=1e-12).numpy()
+    np.testing.assert_allclose(changed[..., 0], u[..., 0], atol=1e-9)
+    assert np.abs(changed[..., 1] - u[..., 1]).min() > 1e-3
+
+
+@pytest.mark.parametrize("gamma_maps", [1, 2])
+def test_gradient_is_that_of_finite_differences(rng, gamma_maps):
+    f, v, gamma = problem(rng, (1, 4, 3, 2), gamma_maps)
+    exact, numeric = tf.test.compute_gradient(
+        tf.function(lambda *x: deepam_tf.reconstruct(*x, rtol=1e-13)), [f, v, gamma]
+    )
+    for a, b in zip(exact, numeric, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6 * abs(b).max())
+
+
+def test_second_derivative_is_that_of_finite_differences(rng):
+    @tf.function
+    def first(f, v, gamma):
+        with tf.GradientTape() as tape:
+            tape.watch([f, v, gamma])
+            loss = tf.reduce_sum(tf.sin(deepam_tf.reconstruct(f, v, gamma, rtol=1e-13)))
+        return tf.concat([tf.reshape(x, [-1]) for x in tape.gradient(loss, [f, v, gamma])], 0)
+
+    arguments = [tf.constant(x) for x in problem(rng, (1, 3, 3, 1))]
+    exact, numeric = tf.test.compute_gradient(first, arguments)
+    for a, b in zip(exact, numeric, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def gradients(loss, f, v, gamma):
+    x = [tf.constant(f), tf.constant(v), tf.constant(gamma)]
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = loss(*x)
+    return [g.numpy() for g in tape.gradient(value, x)]
+
+
+def test_gradient_is_that_through_a_dense_solve(rng):
+    f, v, gamma = problem(rng, (1, 4, 5, 1))
+    target = rng.normal(size=f.shape)
+
+    def dense(f, v, gamma):
+        dy, dx = (tf.constant(d.toarray()) for d in helpers.gradient_matrices(4, 5))
+        laplacian = tf.transpose(dy) @ dy + tf.transpose(dx) @ dx
+        matrix = tf.linalg.diag(tf.reshape(gamma, [-1])) + laplacian
+        rhs = tf.reshape(gamma * f, [-1, 1]) + tf.transpose(dy) @ tf.reshape(v[..., 0], [-1, 1])
+        rhs += tf.transpose(dx) @ tf.reshape(v[..., 1], [-1, 1])
+        return tf.reshape(tf.linalg.solve(matrix, rhs), f.shape)
+
+    loss = lambda solve: lambda *x: tf.reduce_sum(tf.square(solve(*x) - target))  # noqa: E731
+    ours = gradients(loss(lambda *x: deepam_tf.reconstruct(*x, rtol=1e-13)), f, v, gamma)
+    for a, b in zip(ours, gradients(loss(dense), f, v, gamma), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-9)
+
+
+@pytest.mark.parametrize("c", [1e-4, 1e-8, 1e-13])
+def test_gradient_scales_with_the_loss_in_float32(rng, c):
+    arguments = [x.astype("float32") for x in problem(rng, (1, 16, 16, 1))]
+    loss = lambda c: lambda *x: c * tf.reduce_sum(tf.abs(deepam_tf.reconstruct(*x)))  # noqa: E731
+    for a, b in zip(gradients(loss(c), *arguments), gradients(loss(1.0), *arguments), strict=True):
+        np.testing.assert_allclose(a / np.float32(c), b, rtol=1e-3, atol=1e-4 * abs(b).max())
+
+
+def test_zero_cotangent_gives_zero_gradient(rng):
+    for g in gradients(lambda *x: 0.0 * tf.reduce_sum(deepam_tf.reconstruct(*x)), *problem(rng)):
+        assert not g.any()
+
+
+def test_gradient_of_gamma_stays_accurate_where_gamma_is_large(rng):
+    # u is close to f there, so that f - u must not be the difference of rounded numbers.
+    f, v, gamma = problem(rng, (1, 12, 12, 1), low=500.0, high=1000.0)
+    loss = lambda *x: tf.reduce_sum(tf.abs(deepam_tf.reconstruct(*x)))  # noqa: E731
+    exact = gradients(loss, f, v, gamma)[2]
+    single = gradients(loss, *(x.astype("float32") for x in (f, v, gamma)))[2]
+    assert np.linalg.norm(single - exact) <= 1e-3 * np.linalg.norm(exact)
+
+
+def graph_of_gradient(max_steps):
+    @tf.function
+    def step(f, v, gamma):
+        with tf.GradientTape() as tape:
+            tape.watch(gamma)
+            loss = tf.reduce_sum(deepam_tf.reconstruct(f, v, gamma, max_steps=max_steps))
+        return tape.gradient(loss, gamma)
+
+    x = tf.TensorSpec([None, None, None, 1])
+    return step.get_concrete_function(x, tf.TensorSpec([None, None, None, 2]), x).graph
+
+
+def test_graph_does_not_grow_with_the_step_limit():
+    def size(graph):
+        return len(graph.as_graph_def().node), sorted(
+            len(function.node_def) for function in graph.as_graph_def().library.function
+        )
+
+    assert size(graph_of_gradient(10)) == size(graph_of_gradient(1000))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_same_answer_and_gradient_in_a_function_of_unknown_sizes(rng, jit_compile):
+    @tf.function(
+        jit_compile=jit_compile,
+        input_signature=[tf.TensorSpec([None, None, None, n], tf.float64) for n in (2, 4, 1)],
+    )
+    def compiled(f, v, gamma):
+        with tf.GradientTape() as tape:
+            tape.watch([f, v, gamma])
+            u = deepam_tf.reconstruct(f, v, gamma, rtol=1e-12)
+            loss = tf.reduce_sum(u * u)
+        return u, *tape.gradient(loss, [f, v, gamma])
+
+    for shape in ((2, 6, 5, 2), (1, 3, 8, 2)):
+        arguments = problem(rng, shape)
+        u, *grads = compiled(*arguments)
+        np.testing.assert_allclose(u, deepam_tf.reconstruct(*arguments, rtol=1e-12), atol=1e-9)
+        square = lambda *x: tf.reduce_sum(deepam_tf.reconstruct(*x, rtol=1e-12) ** 2)  # noqa: E731
+        for a, b in zip(grads, gradients(square, *arguments), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-8)
+
+
+def test_nan_in_one_image_changes_no_other(rng):
+    f, v, gamma = problem(rng)
+    clean = deepam_tf.reconstruct(f, v, gamma)
+    f[0, 2, 3, 1] = np.nan
+    u = deepam_tf.reconstruct(f, v, gamma)
+    np.testing.assert_allclose(u[1], clean[1], rtol=1e-12)
+    assert np.all(np.isnan(u[0]))
+
+
+def test_hole_in_the_data_is_filled_from_the_gradients(rng):
+    truth = np.cumsum(rng.normal(size=(1, 8, 9, 1)), axis=2)
+    gamma = np.ones_like(truth)
+    gamma[:, 2:6, 3:7] = 0.0
+    damaged = np.where(gamma > 0, truth, 99.0)
+    u = deepam_tf.reconstruct(damaged, deepam_tf.image_gradient(truth), gamma, rtol=1e-12)
+    np.testing.assert_allclose(u, truth, atol=1e-8)
+
+
+def test_gamma_zero_everywhere_is_refused_or_floored(rng):
+    f, v, gamma = problem(rng, (2, 4, 4, 1))
+    gamma[1] = 0.0
+    with pytest.raises(ValueError, match=r"at least one pixel.*Received.*\[1\]"):
+        deepam_tf.reconstruct(f, v, gamma)
+    u = tf.function(deepam_tf.reconstruct)(f, v, gamma, rtol=1e-12, max_steps=5000)
+    gamma[1] = deepam_tf.reconstruction.ALL_ZERO_GAMMA_FLOOR
+    np.testing.assert_allclose(u, helpers.spsolve_reconstruction(f, v, gamma), atol=1e-4)
+
+
+def test_information_about_the_solve(rng):
+    f, v, gamma = problem(rng, (3, 8, 8, 1))
+    u, info = deepam_tf.reconstruct_with_info(f, v, gamma, rtol=1e-6)
+    np.testing.assert_array_equal(u, deepam_tf.reconstruct(f, v, gamma, rtol=1e-6))
+    assert info.num_steps.shape == info.converged.shape == (3,)
+    assert np.all(info.converged)
+    rhs = deepam_tf.image_gradient_adjoint(v - deepam_tf.image_gradient(f))
+    assert np.all(info.residual_norm <= 2e-6 * tf.norm(tf.reshape(rhs, [3, -1]), axis=1))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((4, 4, 1), (4, 4, 2), (4, 4, 1)), "rank 4"),
+        (((1, 4, 4, 1), (1, 4, 4, 1), (1, 4, 4, 1)), "2C maps"),
+        (((1, 4, 4, 3), (1, 4, 4, 6), (1, 4, 4, 2)), "1 or C"),
+        (((1, 4, 4, 1), (1, 4, 5, 2), (1, 4, 4, 1)), "agree"),
+        (((2, 4, 4, 1), (1, 4, 4, 2), (2, 4, 4, 1)), "agree"),
+    ],
+)
+def test_wrong_shapes_are_refused(shapes, message):
+    with pytest.raises(ValueError, match=rf"{message}.*Received"):
+        deepam_tf.reconstruct(*(tf.ones(shape) for shape in shapes))
+
+
+def test_wrong_values_and_types_are_refused():
+    f, v = tf.zeros([1, 3, 3, 1]), tf.zeros([1, 3, 3, 2])
+    with pytest.raises(ValueError, match=r"negative.*Received"):
+        deepam_tf.reconstruct(f, v, f - 1.0)
+    with pytest.raises(TypeError, match=r"float32 or float64.*Received"):
+        deepam_tf.reconstruct(tf.cast(f, tf.bfloat16), v, f + 1.0)
