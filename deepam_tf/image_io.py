@@ -102,11 +102,11 @@ def read(path: str | os.PathLike, *, max_megapixels: float = MAX_MEGAPIXELS) -> 
     data = path.read_bytes()
     if not data:
         raise ImageFileError(f"{path}: the file is empty.")
-    orientation = _check_header(path, max_megapixels)
-    try:
-        stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        stored = None
+    orientation, is_tiff = _check_header(path, max_megapixels)
+    if is_tiff and orientation != 1:
+        stored, orientation = _decode_turned_tiff(path), 1
+    else:
+        stored = _decode(data)
     if stored is None:
         raise ImageFileError(f"{path}: the file is damaged or truncated.")
     if stored.dtype not in _DEPTHS:
@@ -197,27 +197,55 @@ def _umask() -> int:
     return mask
 
 
-def _check_header(path: pathlib.Path, max_megapixels: float) -> int:
-    """The EXIF orientation; raises if there is no image or it is too large."""
-    with warnings.catch_warnings():
-        # Pillow warns of large images; the limit here is ours.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        try:
+def _decode(data: bytes) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+
+
+def _decode_turned_tiff(path: pathlib.Path) -> np.ndarray | None:
+    """Upright pixels in OpenCV's channel order, through Pillow.
+
+    OpenCV 5.0 turns some orientations of TIFF itself and scrambles others.
+    """
+    try:
+        with Image.open(path) as image:
+            bits = image.tag_v2.get(258, (1,))  # BitsPerSample
+            if len(bits) > 1 and max(bits) > 8:
+                raise ImageFileError(
+                    f"{path}: TIFF files of 16 bit colour must be stored upright. Save it as PNG."
+                )
+            stored = np.asarray(image if image.mode in ("L", "I;16") else image.convert("RGBA"))
+            has_alpha = image.has_transparency_data
+    except OSError:
+        return None
+    if stored.ndim == 2:
+        return stored
+    return cv2.cvtColor(stored, cv2.COLOR_RGBA2BGRA if has_alpha else cv2.COLOR_RGBA2BGR)
+
+
+def _check_header(path: pathlib.Path, max_megapixels: float) -> tuple[int, bool]:
+    """EXIF orientation, and whether it is TIFF; raises if no image or too large a one."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is below
+    try:
+        # Pillow warns of damage that the decoder then decides on.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             with Image.open(path) as header:
                 width, height = header.size
                 orientation = header.getexif().get(ExifTags.Base.Orientation, 1)
-        except Image.DecompressionBombError:
-            raise ImageFileError(
-                f"{path}: the image is larger than {max_megapixels:g} megapixels."
-            ) from None
-        except OSError as error:
-            raise ImageFileError(f"{path}: not an image, or a damaged one.") from error
+                is_tiff = header.format == "TIFF"
+    except OSError as error:
+        raise ImageFileError(f"{path}: not an image, or a damaged one.") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
     megapixels = width * height / 1e6
     if megapixels > max_megapixels:
         raise ImageFileError(
             f"{path}: the image has {megapixels:.0f} megapixels, the limit is {max_megapixels:g}."
         )
-    return orientation
+    return orientation, is_tiff
 
 
 def _is_gray(path: pathlib.Path) -> bool:

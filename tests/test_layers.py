@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import deepam_tf
+
+LAYERS = {
+    "AggregationNetwork": (
+        lambda **k: deepam_tf.AggregationNetwork(2, filters=4, depth=3, **k),
+        lambda: tf.random.normal([2, 5, 6, 2]),
+        # three convolutions and two heads less one: 2 norms of 4 variables, 2 kernels,
+        # 2 heads with kernel and bias
+        (10, 4),
+    ),
+    "FusedBatchNormalization": (
+        lambda **k: deepam_tf.FusedBatchNormalization(**k),
+        lambda: tf.random.normal([2, 5, 6, 3]),
+        (2, 2),
+    ),
+    "Reconstruction": (
+        lambda **k: deepam_tf.Reconstruction(rtol=1e-4, max_steps=50, **k),
+        lambda: [tf.ones([2, 5, 6, 1]), tf.random.normal([2, 5, 6, 2]), tf.ones([2, 5, 6, 1])],
+        (0, 0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_keeps_the_promises_of_keras(name):
+    make, make_input, (trainable, frozen) = LAYERS[name]
+    layer, inputs = make(), make_input()
+    outputs = layer(inputs)
+    assert len(layer.trainable_variables) == trainable
+    assert len(layer.non_trainable_variables) == frozen
+
+    revived = keras.layers.deserialize(keras.layers.serialize(layer))
+    assert type(revived) is type(layer)
+    assert revived.get_config() == layer.get_config()
+    revived(inputs)
+    assert set(dir(revived)) == set(dir(layer))
+
+    symbolic = keras.tree.map_structure(
+        lambda x: keras.Input((None, None, x.shape[-1])), inputs
+    )
+    for s, e in zip(tf.nest.flatten(layer(symbolic)), tf.nest.flatten(outputs), strict=True):
+        assert s.shape[-1] == e.shape[-1]
+        assert s.dtype == e.dtype.name
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_fused_normalization_is_batch_normalization(rng, training):
+    x = tf.constant(rng.normal(3.0, 2.0, (4, 5, 6, 3)), tf.float32)
+    fused, plain = deepam_tf.FusedBatchNormalization(), keras.layers.BatchNormalization()
+    for layer in (fused, plain):
+        layer.build(x.shape)
+        layer.set_weights(np.array([[1.0, 2, 3], [0, 1, 2], [1, 2, 3], [1, 4, 9]]))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        outputs = [tf.sin(layer(x, training=training)) for layer in (fused, plain)]
+    np.testing.assert_allclose(*outputs, atol=1e-5)
+    np.testing.assert_allclose(*(tape.gradient(y, x) for y in outputs), atol=1e-4)
+    for a, b in zip(fused.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_fused_normalization_falls_back_where_the_operation_has_no_kernel(rng):
+    x = rng.normal(size=(4, 3, 3, 2))
+    fused = deepam_tf.FusedBatchNormalization(dtype="float64")
+    plain = keras.layers.BatchNormalization(dtype="float64")
+    np.testing.assert_allclose(fused(x, training=True), plain(x, training=True), rtol=1e-12)
+
+
+def test_aggregation_starts_with_no_gradient_and_gamma_one():
+    v, gamma = deepam_tf.AggregationNetwork(filters=16)(tf.random.uniform([1, 32, 32, 1]))
+    assert float(tf.reduce_max(tf.abs(v))) < 0.1
+    np.testing.assert_allclose(gamma, 1.0, atol=0.1)
+
+
+def test_gamma_never_falls_below_its_floor():
+    layer = deepam_tf.AggregationNetwork(filters=4, depth=3, gamma_min=0.03)
+    layer.build((None, None, None, 1))
+    layer.gamma_head.bias.assign([-100.0])
+    _, gamma = layer(tf.random.normal([1, 8, 8, 1]))
+    np.testing.assert_allclose(gamma, 0.03)
+
+
+def test_receptive_field_is_21_pixels():
+    layer = deepam_tf.AggregationNetwork(filters=8)
+    impulse = np.zeros((1, 41, 41, 1), np.float32)
+    base = layer(impulse)[0].numpy()
+    impulse[0, 20, 20] = 1.0
+    changed = np.abs(layer(impulse)[0].numpy() - base).max(axis=(0, 3)) > 0
+    assert not changed[:10].any()
+    assert not changed[31:].any()
+    assert changed[10].any()
+    assert changed[30].any()
+
+
+def test_paper_network_has_0_3_million_weights():
+    layer = deepam_tf.AggregationNetwork()
+    layer.build((None, None, None, 1))
+    assert sum(int(np.prod(w.shape)) for w in layer.trainable_variables) == pytest.approx(
+        300_000, rel=0.02
+    )
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match=r"at least.*Received"):
+        deepam_tf.AggregationNetwork(depth=2)
+    with pytest.raises(ValueError, match=r"positive.*Received"):
+        deepam_tf.AggregationNetwork(gamma_min=0.0)
+    with pytest.raises(TypeError, match=r"float32 or float64.*Received"):
+        deepam_tf.Reconstruction(dtype="mixed_bfloat16")

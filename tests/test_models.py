@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import deepam_tf
+from tests import helpers
+
+SMALL = {"filters": 8, "depth": 3}
+
+
+@pytest.mark.parametrize("num_iterations", [1, 3])
+@pytest.mark.parametrize("image_channels", [1, 3])
+def test_names_and_shapes(num_iterations, image_channels):
+    model = deepam_tf.DeepAM(num_iterations, image_channels=image_channels, **SMALL)
+    image = tf.random.uniform([2, 9, 12, image_channels])
+    outputs = model({"image": image})
+    assert list(outputs) == ["restored"]
+    assert outputs["restored"].shape == image.shape
+    assert list(model.input) == ["image"]
+
+    iterates = model.iterates()({"image": image})
+    names = {"restored"} | {
+        f"{x}_{k}" for x in ("u", "v", "gamma") for k in range(1, num_iterations + 1)
+    }
+    assert set(iterates) == names
+    np.testing.assert_array_equal(iterates["restored"], outputs["restored"])
+    np.testing.assert_array_equal(iterates[f"u_{num_iterations}"], outputs["restored"])
+    for k in range(1, num_iterations + 1):
+        solved = deepam_tf.reconstruct(image, iterates[f"v_{k}"], iterates[f"gamma_{k}"])
+        np.testing.assert_allclose(iterates[f"u_{k}"], solved, atol=1e-5)
+        assert model.get_layer(f"iteration_{k}_reconstruction").count_params() == 0
+
+
+def test_each_iteration_has_weights_of_its_own():
+    model = deepam_tf.DeepAM(2, **SMALL)
+    first, second = (model.get_layer(f"iteration_{k}_aggregation") for k in (1, 2))
+    assert not {id(v) for v in first.variables} & {id(v) for v in second.variables}
+    assert not np.array_equal(first.convolutions[1].kernel, second.convolutions[1].kernel)
+
+
+def test_file_round_trip_in_a_new_process_is_bit_equal(tmp_path, rng):
+    model = deepam_tf.DeepAM(2, rtol=1e-4, gamma_min=0.05, **SMALL)
+    image = rng.uniform(size=(1, 12, 10, 1)).astype(np.float32)
+    for variable in model.variables:  # not only what a fresh model would have anyway
+        variable.assign(variable + 0.01 * tf.abs(tf.random.normal(variable.shape)))
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "image.npy", image)
+    np.save(tmp_path / "restored.npy", model({"image": image})["restored"])
+    printed = helpers.run_python(
+        "import sys, keras, numpy as np, deepam_tf\n"
+        "model = keras.saving.load_model(sys.argv[1] + '/model.keras')\n"
+        "image, restored = (np.load(f'{sys.argv[1]}/{n}.npy') for n in ('image', 'restored'))\n"
+        "print(type(model).__name__, model.rtol, model.gamma_min)\n"
+        "print(np.array_equal(model({'image': image})['restored'], restored))",
+        str(tmp_path),
+    )
+    assert printed.split() == ["DeepAM", "0.0001", "0.05", "True"]
+
+
+def test_config_round_trip():
+    model = deepam_tf.DeepAM(1, image_channels=3, max_steps=77, dtype="mixed_bfloat16", **SMALL)
+    assert deepam_tf.DeepAM.from_config(model.get_config()).get_config() == model.get_config()
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_solves_in_float32(rng, policy):
+    exact = deepam_tf.DeepAM(2, **SMALL)
+    mixed = deepam_tf.DeepAM(2, dtype=policy, **SMALL)
+    mixed.set_weights(exact.get_weights())
+    image = rng.uniform(size=(1, 16, 16, 1)).astype(np.float32)
+    iterates = mixed.iterates()({"image": image})
+    assert iterates["v_1"].dtype == policy.removeprefix("mixed_")
+    assert iterates["u_1"].dtype == iterates["restored"].dtype == tf.float32
+    np.testing.assert_allclose(
+        iterates["restored"], exact({"image": image})["restored"], atol=5e-3
+    )
+    for layer in mixed.layers:
+        if isinstance(layer, deepam_tf.Reconstruction):
+            assert layer.compute_dtype == "float32"
+
+
+def test_float64_model_agrees_with_float32(rng):
+    single, double = deepam_tf.DeepAM(1, **SMALL), deepam_tf.DeepAM(1, dtype="float64", **SMALL)
+    double.set_weights(single.get_weights())
+    image = rng.uniform(size=(1, 8, 8, 1))
+    restored = double({"image": image})["restored"]
+    assert restored.dtype == tf.float64
+    np.testing.assert_allclose(single({"image": image})["restored"], restored, atol=1e-4)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_three_iterations_train_through_fit(rng, jit_compile):
+    model = deepam_tf.DeepAM(3, **SMALL)
+    model.compile("sgd", loss="mean_absolute_error", jit_compile=jit_compile)
+    x = rng.uniform(size=(4, 8, 8, 1)).astype(np.float32)
+    history = model.fit({"image": x}, {"restored": x}, batch_size=2, epochs=1, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+
+
+def test_new_sizes_do_not_trace_again(rng):
+    model = deepam_tf.DeepAM(1, **SMALL)
+    traces = []
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 1])])
+    def run(image):
+        traces.append(1)
+        return model({"image": image})["restored"]
+
+    for shape in ((1, 4, 5, 1), (2, 7, 3, 1), (1, 1, 1, 1), (1, 33, 2, 1)):
+        assert run(tf.zeros(shape)).shape == shape
+    assert len(traces) == 1
+
+
+def test_gradient_reaches_every_weight(rng):
+    model = deepam_tf.DeepAM(2, **SMALL)
+    x = tf.constant(rng.uniform(size=(2, 12, 12, 1)), tf.float32)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.abs(model({"image": x}, training=True)["restored"] - 0.5))
+    for variable, gradient in zip(
+        model.trainable_variables,
+        tape.gradient(loss, model.trainable_variables),
+        strict=True,
+    ):
+        assert gradient is not None, variable.path
+        assert np.all(np.isfinite(gradient)), variable.path
+        assert np.any(gradient), variable.path
+
+
+@pytest.mark.slow
+def test_learns_two_images_by_heart(rng):
+    clean = np.repeat(np.repeat(rng.uniform(size=(2, 4, 4, 1)), 4, 1), 4, 2).astype(np.float32)
+    noisy = clean + 0.1 * rng.normal(size=clean.shape).astype(np.float32)
+    model = deepam_tf.DeepAM(1, filters=16, depth=4)
+    model.compile(keras.optimizers.Adam(3e-3), loss="mean_absolute_error")
+    history = model.fit({"image": noisy}, {"restored": clean}, epochs=300, verbose=0)
+    assert history.history["loss"][-1] < 0.1 * np.abs(noisy - clean).mean()
+
+
+def test_same_seed_gives_the_same_training(rng):
+    x = rng.uniform(size=(4, 8, 8, 1)).astype(np.float32)
+
+    def trained():
+        keras.utils.set_random_seed(1)
+        model = deepam_tf.DeepAM(1, **SMALL)
+        model.compile("sgd", loss="mean_absolute_error")
+        model.fit({"image": x}, {"restored": x}, batch_size=2, epochs=2, verbose=0, shuffle=False)
+        return model.get_weights()
+
+    for a, b in zip(trained(), trained(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_no_iteration_is_refused():
+    with pytest.raises(ValueError, match=r"at least 1.*Received"):
+        deepam_tf.DeepAM(0)
