@@ -1,4 +1,4 @@
-"""Packaging: installs `deepam_tf` alone; `training`, `export` and `benchmarks` run from a checkout."""
+"""Packaging: installs `deepam_tf` alone; `training` and the like run from a checkout."""
 
 import pathlib
 import re

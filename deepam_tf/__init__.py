@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib as _importlib
-from typing import TYPE_CHECKING
-
 from deepam_tf._startup import quiet_command as _quiet_command
 
 with _quiet_command():
@@ -19,7 +16,7 @@ if _keras.backend.backend() != "tensorflow":
         f"Received: backend={_keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow."
     )
 
-from deepam_tf import degradations, metrics, preconditioners
+from deepam_tf import data, degradations, image_io, metrics, preconditioners
 from deepam_tf.inference import Restorer, restore
 from deepam_tf.layers import AggregationNetwork, FusedBatchNormalization, Reconstruction
 from deepam_tf.models import DeepAM
@@ -27,9 +24,6 @@ from deepam_tf.operators import ReconstructionOperator, image_gradient, image_gr
 from deepam_tf.pretrained import list_pretrained, load_pretrained
 from deepam_tf.reconstruction import energy, reconstruct, reconstruct_with_info
 from deepam_tf.solvers import CGResult, conjugate_gradient
-
-if TYPE_CHECKING:
-    from deepam_tf import data, image_io
 
 __version__ = "0.1.0"
 
@@ -56,10 +50,3 @@ __all__ = [
     "reconstruct_with_info",
     "restore",
 ]
-
-
-def __getattr__(name: str):
-    # These need OpenCV, which someone who only imports the solver need not load.
-    if name in ("data", "image_io"):
-        return _importlib.import_module(f"deepam_tf.{name}")
-    raise AttributeError(f"module 'deepam_tf' has no attribute {name!r}")

@@ -198,6 +198,7 @@ def _progress() -> rich.progress.Progress:
         rich.progress.TimeRemainingColumn(),
         console=_errors,
         transient=True,
+        disable=not _errors.is_terminal,
     )
 
 

@@ -37,7 +37,9 @@ def run(path: pathlib.Path, *, model_name: str = "denoise_gray_s25") -> tuple[fl
     noise_stddev = pretrained_card(model_name)["noise_stddev"]
     noisy = clean + benchmark_noise(clean.shape, noise_stddev, 0)
     restored = np.clip(restore(load_pretrained(model_name), noisy), 0.0, 1.0)
-    before, after = (float(metrics.psnr(clean[np.newaxis], image[np.newaxis])[0]) for image in (noisy, restored))
+    before, after = (
+        float(metrics.psnr(clean[np.newaxis], image[np.newaxis])[0]) for image in (noisy, restored)
+    )
     panels = [
         _captioned(noisy, f"noisy, sigma {255 * noise_stddev:g}: {before:.2f} dB"),
         _captioned(restored, f"restored: {after:.2f} dB"),

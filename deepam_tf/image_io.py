@@ -243,7 +243,7 @@ def _check_header(path: pathlib.Path, max_megapixels: float) -> tuple[int, bool]
     megapixels = width * height / 1e6
     if megapixels > max_megapixels:
         raise ImageFileError(
-            f"{path}: the image has {megapixels:.0f} megapixels, the limit is {max_megapixels:g}."
+            f"{path}: the image has {megapixels:.3g} megapixels, the limit is {max_megapixels:g}."
         )
     return orientation, is_tiff
 

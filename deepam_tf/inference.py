@@ -122,9 +122,7 @@ class Restorer:
             )
 
 
-def restore(
-    model: DeepAM, image: np.ndarray, *, tile: int = 512, overlap: int = 64
-) -> np.ndarray:
+def restore(model: DeepAM, image: np.ndarray, *, tile: int = 512, overlap: int = 64) -> np.ndarray:
     """Restore one image with a trained model; for several, keep a `Restorer`.
 
     Args:

@@ -54,7 +54,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), "float32")
         variance = variance * (count - 1.0) / count
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+            kept = tf.convert_to_tensor(moving) * self.momentum
+            moving.assign(kept + batch * (1.0 - self.momentum))
         return outputs
 
 

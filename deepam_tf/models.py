@@ -63,9 +63,7 @@ class DeepAM(keras.Model):
         **kwargs,
     ) -> None:
         if num_iterations < 1:
-            raise ValueError(
-                f"`num_iterations` must be at least 1. Received: {num_iterations}."
-            )
+            raise ValueError(f"`num_iterations` must be at least 1. Received: {num_iterations}.")
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         solve_dtype = "float64" if policy.compute_dtype == "float64" else "float32"
 

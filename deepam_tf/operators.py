@@ -65,7 +65,7 @@ def image_gradient_adjoint(v: tf.Tensor) -> tf.Tensor:
     with tf.name_scope("image_gradient_adjoint"):
         v = tf.convert_to_tensor(v)
         _check_rank_4(v, "v")
-        if v.shape[-1] is not None and v.shape[-1] % 2:
+        if (v.shape[-1] or 0) % 2:
             raise ValueError(
                 "`v` must hold two maps, (dy, dx), for each image channel. "
                 f"Received: v.shape={v.shape}. Concatenate dy and dx on the last axis."
@@ -117,17 +117,18 @@ class ReconstructionOperator(tf.linalg.LinearOperator):
             self._gamma = tf.convert_to_tensor(gamma, name="gamma")
             _check_rank_4(self._gamma, "gamma")
             maps = self._gamma.shape[-1]
-            self._num_channels = maps if num_channels is None else num_channels
-            if self._num_channels is None:
+            channels = maps if num_channels is None else num_channels
+            if channels is None:
                 raise ValueError(
                     "`num_channels` is needed where the channels of `gamma` are unknown. "
                     f"Received: gamma.shape={self._gamma.shape}. Pass num_channels=."
                 )
-            if maps not in (None, 1, self._num_channels):
+            if maps not in (None, 1, channels):
                 raise ValueError(
                     "`gamma` must have one map, or one for each image channel. Received: "
-                    f"gamma.shape={self._gamma.shape}, num_channels={self._num_channels}."
+                    f"gamma.shape={self._gamma.shape}, num_channels={channels}."
                 )
+            self._num_channels: int = channels
             super().__init__(
                 dtype=self._gamma.dtype,
                 is_non_singular=True,
@@ -184,9 +185,7 @@ class ReconstructionOperator(tf.linalg.LinearOperator):
         product = self._gamma * image + tf.reshape(laplacian, shape)
         return tf.reshape(product, tf.shape(x))
 
-    def _matmul(
-        self, x: tf.Tensor, adjoint: bool = False, adjoint_arg: bool = False
-    ) -> tf.Tensor:
+    def _matmul(self, x: tf.Tensor, adjoint: bool = False, adjoint_arg: bool = False) -> tf.Tensor:
         del adjoint  # self-adjoint
         columns = tf.linalg.adjoint(x) if adjoint_arg else x
         columns = tf.einsum("...nr->r...n", columns)
@@ -207,8 +206,8 @@ class ReconstructionOperator(tf.linalg.LinearOperator):
 
 def _neighbours_along(length: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """How many neighbours each of `length` pixels on a line has: 1 at the ends, else 2."""
-    index = tf.range(length)
-    return tf.cast(index > 0, dtype) + tf.cast(index < length - 1, dtype)
+    ends = tf.one_hot([0], length, dtype=dtype) + tf.one_hot([length - 1], length, dtype=dtype)
+    return 2 - ends[0]
 
 
 def _check_rank_4(x: tf.Tensor, name: str) -> None:

@@ -57,9 +57,7 @@ def pretrained_card(name: str) -> dict[str, Any]:
     if name not in list_pretrained():
         near = difflib.get_close_matches(name, list_pretrained(), n=1, cutoff=0.0)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"The name must be one of {list_pretrained()}. Received: {name!r}.{hint}"
-        )
+        raise ValueError(f"The name must be one of {list_pretrained()}. Received: {name!r}.{hint}")
     return json.loads(path.read_text())
 
 

@@ -42,9 +42,7 @@ def test_layer_keeps_the_promises_of_keras(name):
     revived(inputs)
     assert set(dir(revived)) == set(dir(layer))
 
-    symbolic = keras.tree.map_structure(
-        lambda x: keras.Input((None, None, x.shape[-1])), inputs
-    )
+    symbolic = keras.tree.map_structure(lambda x: keras.Input((None, None, x.shape[-1])), inputs)
     for s, e in zip(tf.nest.flatten(layer(symbolic)), tf.nest.flatten(outputs), strict=True):
         assert s.shape[-1] == e.shape[-1]
         assert s.dtype == e.dtype.name

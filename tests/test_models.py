@@ -74,9 +74,7 @@ def test_mixed_precision_solves_in_float32(rng, policy):
     iterates = mixed.iterates()({"image": image})
     assert iterates["v_1"].dtype == policy.removeprefix("mixed_")
     assert iterates["u_1"].dtype == iterates["restored"].dtype == tf.float32
-    np.testing.assert_allclose(
-        iterates["restored"], exact({"image": image})["restored"], atol=5e-3
-    )
+    np.testing.assert_allclose(iterates["restored"], exact({"image": image})["restored"], atol=5e-3)
     for layer in mixed.layers:
         if isinstance(layer, deepam_tf.Reconstruction):
             assert layer.compute_dtype == "float32"

@@ -33,7 +33,7 @@ def test_gradient_of_a_constant_is_exactly_zero():
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_system_is_the_sparse_matrix(rng, shape):
-    batch, height, width, channels = shape
+    batch, _, _, channels = shape
     gamma = rng.uniform(0, 2, size=shape)
     operator = deepam_tf.ReconstructionOperator(gamma)
     dense = operator.to_dense().numpy()

@@ -15,10 +15,12 @@ GAMMAS = {
     "constant 100": lambda rng, shape: np.full(shape, 100.0),
     "log-uniform": lambda rng, shape: 10 ** rng.uniform(-3, 2, shape),
     "half zero": lambda rng, shape: (rng.uniform(size=shape) > 0.5).astype(float),
-    "hole": lambda rng, shape: np.where(np.arange(shape[2]) < shape[2] / 2, 0.0, 1.0)[
-        np.newaxis, np.newaxis, :, np.newaxis
-    ]
-    * np.ones(shape),
+    "hole": lambda rng, shape: (
+        np.where(np.arange(shape[2]) < shape[2] / 2, 0.0, 1.0)[
+            np.newaxis, np.newaxis, :, np.newaxis
+        ]
+        * np.ones(shape)
+    ),
 }
 
 
@@ -41,7 +43,9 @@ def test_agrees_with_a_direct_solver(rng, name, precondition):
     )
     for i in range(2):
         expected = scipy.sparse.linalg.spsolve(helpers.system_matrix(gamma[i, :, :, 0]), b[i])
-        np.testing.assert_allclose(result.x[i], expected, rtol=1e-9, atol=1e-9 * abs(expected).max())
+        np.testing.assert_allclose(
+            result.x[i], expected, rtol=1e-9, atol=1e-9 * abs(expected).max()
+        )
     assert np.all(result.converged)
 
 
@@ -152,7 +156,9 @@ def test_absolute_tolerance_is_in_units_of_the_right_hand_side(rng):
 
 def test_negative_curvature_is_reported_not_followed(rng):
     operator = tf.linalg.LinearOperatorDiag(tf.constant([[1.0, -1.0], [1.0, 2.0]], tf.float64))
-    result = deepam_tf.conjugate_gradient(operator, tf.constant([[0.0, 1.0], [1.0, 1.0]], tf.float64))
+    result = deepam_tf.conjugate_gradient(
+        operator, tf.constant([[0.0, 1.0], [1.0, 1.0]], tf.float64)
+    )
     assert result.converged.numpy().tolist() == [False, True]
     assert np.all(np.isfinite(result.x))
 

@@ -1,0 +1,1 @@
+"""Scripts that train and measure DeepAM; they run from a checkout."""

@@ -33,11 +33,21 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=2)
 
     def restore(self) -> bool:
-        """Load the latest checkpoint; False if there is none."""
+        """Load the latest checkpoint; False if there is none.
+
+        Raises:
+            ValueError: if the checkpoint is not one of this model and optimizer.
+        """
         latest = self._manager.latest_checkpoint
         if latest is None:
             return False
-        self._manager.checkpoint.restore(latest).assert_consumed()
+        try:
+            self._manager.checkpoint.restore(latest).assert_consumed()
+        except (AssertionError, ValueError) as error:
+            raise ValueError(
+                "The run's checkpoint must fit its configuration. "
+                f"Received: {latest}, of another model or optimizer. Choose another folder."
+            ) from error
         return True
 
     def on_epoch_end(self, epoch, logs=None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import pathlib
 import sys
@@ -75,6 +76,7 @@ def train(
         initial_epoch=step // config.steps_per_epoch,
         epochs=config.num_steps // config.steps_per_epoch,
         steps_per_epoch=config.steps_per_epoch,
+        shuffle=False,  # the pipeline is in random order already
         validation_data=_validation(validation_images, names, config),
         callbacks=[
             LearningRateLogger(),
@@ -159,9 +161,11 @@ def main(argv: list[str] | None = None) -> int:
     }
     config = dataclasses.replace(config, **changed)
     try:
-        images = [
-            image for folder in args.data for image in data.load_images(folder, config.image_channels)
-        ]
+        images = list(
+            itertools.chain.from_iterable(
+                data.load_images(folder, config.image_channels) for folder in args.data
+            )
+        )
         # Spread over the whole list, which is often sorted by scene.
         held_out = set(np.linspace(0, len(images) - 1, args.validation, dtype=int).tolist())
         train(

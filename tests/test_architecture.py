@@ -1,0 +1,102 @@
+"""The arrows between modules run one way, and the package stays light and documented."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pathlib
+
+import pytest
+
+import deepam_tf
+from tests import helpers
+
+ROOT = pathlib.Path(__file__).parent.parent
+LAYERS = [
+    {"_startup"},
+    {"operators", "solvers", "degradations", "metrics", "image_io"},
+    {"preconditioners", "data"},
+    {"reconstruction"},
+    {"layers"},
+    {"models"},
+    {"inference", "pretrained"},
+    {"demo"},
+    {"cli"},
+]
+WITHOUT_KERAS = ["operators", "solvers", "preconditioners", "reconstruction"]
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def modules(package: str) -> dict[str, pathlib.Path]:
+    return {path.stem: path for path in (ROOT / package).glob("*.py") if path.stem != "__init__"}
+
+
+def test_every_module_has_its_place():
+    assert set(modules("deepam_tf")) == set.union(*LAYERS)
+
+
+@pytest.mark.parametrize("level", range(len(LAYERS)))
+def test_modules_import_only_what_lies_below(level):
+    below = set.union(set(), *LAYERS[:level])
+    for name in LAYERS[level]:
+        own = {
+            n.split(".")[1]
+            for n in imports(modules("deepam_tf")[name])
+            if n.startswith("deepam_tf.")
+        }
+        own &= set.union(*LAYERS)
+        assert own <= below, f"{name} imports {own - below}"
+
+
+@pytest.mark.parametrize("name", WITHOUT_KERAS)
+def test_the_core_does_without_keras(name):
+    assert not any(n.split(".")[0] == "keras" for n in imports(modules("deepam_tf")[name]))
+
+
+def test_library_and_scripts_do_not_import_upwards_or_sideways():
+    for package, forbidden in {
+        "deepam_tf": {"training", "export", "benchmarks", "tests"},
+        "training": {"export", "benchmarks", "tests"},
+        "export": {"training", "benchmarks", "tests"},
+    }.items():
+        for path in modules(package).values():
+            assert not {n.split(".")[0] for n in imports(path)} & forbidden, path
+
+
+def test_import_is_light():
+    # Keras itself imports SciPy and OpenCV where it finds them: what counts is what is added.
+    printed = helpers.run_python(
+        "import sys, cv2, keras, tensorflow, PIL.Image\n"
+        "before = set(sys.modules)\n"
+        "import deepam_tf\n"
+        "added = {m.split('.')[0] for m in set(sys.modules) - before}\n"
+        "print(sorted(added & {'scipy', 'tensorboard', 'tensorflow_probability', 'tf_keras',"
+        " 'matplotlib', 'skimage', 'bm3d', 'rich'}))"
+    )
+    assert printed.strip() == "[]"
+
+
+def test_public_names_are_documented_with_an_example():
+    for name in deepam_tf.__all__:
+        thing = getattr(deepam_tf, name)
+        doc = inspect.getdoc(thing) or ""
+        assert doc, name
+        if inspect.isfunction(thing):
+            assert "Args:" in doc or not inspect.signature(thing).parameters, name
+            assert "Returns:" in doc, name
+            assert ">>>" in doc, name
+
+
+def test_modules_are_short():
+    for package in ("deepam_tf", "training"):
+        for path in modules(package).values():
+            assert len(path.read_text().splitlines()) <= 300, path

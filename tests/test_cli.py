@@ -1,0 +1,198 @@
+"""The installed command, on good and bad files, in processes of its own."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+import sysconfig
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import deepam_tf
+from deepam_tf import cli, image_io
+
+COMMAND = pathlib.Path(sysconfig.get_path("scripts")) / "deepam"
+
+
+def run(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def in_process(capsys, *arguments) -> tuple[int, str, str]:
+    code = cli.main([str(argument) for argument in arguments])
+    return code, *capsys.readouterr()
+
+
+@pytest.fixture
+def scene(rng) -> np.ndarray:
+    """A noisy picture with edges, `[40, 50]`, uint8."""
+    clean = np.full((40, 50), 60.0)
+    clean[10:30, 15:40] = 180
+    return np.clip(clean + 25 * rng.normal(size=clean.shape), 0, 255).astype(np.uint8)
+
+
+def test_installed_command_restores_a_photograph_and_is_quiet(tmp_path, scene):
+    cv2.imwrite(str(tmp_path / "noisy.png"), scene)
+    done = run("denoise", tmp_path / "noisy.png", tmp_path / "clean.png", "--sigma", 25)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "1 of 1 restored" in done.stdout
+    restored = cv2.imread(str(tmp_path / "clean.png"), cv2.IMREAD_UNCHANGED)
+    assert restored.shape == scene.shape
+    assert restored[14:26, 20:35].std() < 0.4 * scene[14:26, 20:35].std()
+
+
+def test_installed_command_reports_a_bad_file_in_one_line(tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    done = run("denoise", tmp_path / "bad.png", tmp_path / "out.png")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "bad.png" in done.stderr
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_version_and_python_m():
+    assert run("--version").stdout == f"deepam {deepam_tf.__version__}\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "deepam_tf.cli", "--version"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == f"deepam {deepam_tf.__version__}\n"
+
+
+def test_depth_colour_and_alpha_are_kept(tmp_path, capsys, scene):
+    color16 = np.stack([scene, scene[::-1], scene[:, ::-1]], -1).astype(np.uint16) * 257
+    alpha = np.arange(color16[..., 0].size, dtype=np.uint16).reshape(color16.shape[:2])
+    cv2.imwrite(str(tmp_path / "a.png"), np.dstack([color16, alpha]))
+    code, _, _ = in_process(capsys, "denoise", tmp_path / "a.png", tmp_path / "b.tiff")
+    assert code == 0
+    before, after = image_io.read(tmp_path / "a.png"), image_io.read(tmp_path / "b.tiff")
+    assert after.dtype == np.uint16
+    np.testing.assert_array_equal(after.alpha, before.alpha)
+    assert np.abs(after.pixels - before.pixels).mean() < 0.1
+
+
+def test_orientation_is_applied_once(tmp_path, capsys, scene):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(scene).save(tmp_path / "a.jpg", exif=exif, quality=98)
+    assert in_process(capsys, "denoise", tmp_path / "a.jpg", tmp_path / "b.jpg")[0] == 0
+    with Image.open(tmp_path / "b.jpg") as image:
+        assert image.size == (40, 50)
+        assert image.getexif().get(0x0112, 1) == 1
+
+
+def test_folder_goes_on_after_bad_files_and_names_them(tmp_path, capsys, scene):
+    source, target = tmp_path / "in", tmp_path / "out" / "deep"
+    source.mkdir()
+    for name in ("a.png", "d.png"):
+        cv2.imwrite(str(source / name), scene)
+    (source / "b.png").write_bytes(b"")
+    (source / "c.jpg").write_text("not an image")
+    (source / "notes.txt").write_text("ignored")
+    code, out, err = in_process(capsys, "denoise", source, target)
+    assert code == 1
+    assert "2 of 4 restored" in out
+    assert "b.png" in err
+    assert "c.jpg" in err
+    assert sorted(path.name for path in target.iterdir()) == ["a.png", "d.png"]
+
+
+def test_glob_and_several_inputs(tmp_path, capsys, scene):
+    for name in ("a1.png", "a2.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), scene)
+    code, out, _ = in_process(capsys, "denoise", tmp_path / "a*.png", tmp_path / "out")
+    assert (code, sorted(p.name for p in (tmp_path / "out").iterdir())) == (0, ["a1.png", "a2.png"])
+    code, out, err = in_process(
+        capsys, "denoise", tmp_path / "b.png", tmp_path / "out" / "a1.png", tmp_path / "out"
+    )
+    assert code == 1  # a1.png exists there already
+    assert "1 of 2 restored" in out
+    assert "exists already" in err
+
+
+def test_inputs_of_one_name_do_not_replace_each_other(tmp_path, capsys, scene):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "a.png"), scene)
+    code, out, err = in_process(
+        capsys, "denoise", tmp_path / "x", tmp_path / "y", tmp_path / "out", "--force"
+    )
+    assert code == 1
+    assert "1 of 2 restored" in out
+    assert "another input" in err
+
+
+def test_nothing_is_overwritten_without_force(tmp_path, capsys, scene):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), scene)
+    before = path.read_bytes()
+    code, _, err = in_process(capsys, "denoise", path, path)
+    assert (code, path.read_bytes()) == (2, before)
+    assert "--force" in err
+    assert in_process(capsys, "denoise", path, path, "--force")[0] == 0
+    assert path.read_bytes() != before
+
+
+def test_a_level_the_weights_do_not_cover_is_said(tmp_path, capsys, scene):
+    cv2.imwrite(str(tmp_path / "a.png"), scene)
+    _, _, err = in_process(
+        capsys, "denoise", tmp_path / "a.png", tmp_path / "b.png", "--sigma", "50"
+    )
+    assert "trained for sigma 25 alone" in err
+    assert (tmp_path / "b.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.png", "out.png"], "no such file"),
+        (["a.png", "missing/out.png"], "folder"),
+        (["a.png", "out.xyz"], "suffix"),
+        (["empty", "out"], "no image files"),
+        (["*.none", "out"], "no image files"),
+        (["a.png", "a.png", "a.png"], "need a folder"),
+        (["a.png", "out.png", "--model", "denoise_gray_s2"], "Did you mean"),
+        (["a.png", "out.png", "--max-megapixels", "0.001"], "the limit is 0.001"),
+    ],
+)
+def test_bad_input_ends_with_one_line_and_code_2(
+    tmp_path, capsys, monkeypatch, scene, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("a.png", scene)
+    pathlib.Path("empty").mkdir()
+    code, _, err = in_process(capsys, "denoise", *arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "empty"]
+
+
+@pytest.mark.parametrize("sigma", ["0", "-3", "256", "nan", "much"])
+def test_impossible_noise_levels_are_refused(capsys, sigma):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["denoise", "a.png", "b.png", f"--sigma={sigma}"])
+    assert stop.value.code == 2
+
+
+def test_info_lists_versions_and_weights(capsys):
+    code, out, _ = in_process(capsys, "info")
+    assert code == 0
+    for text in ("tensorflow", "keras", "devices", "denoise_gray_s25", "BSD68", "dB"):
+        assert text in out
+
+
+def test_demo_restores_and_draws(tmp_path, capsys):
+    code, out, _ = in_process(capsys, "demo", tmp_path / "demo.png")
+    assert code == 0
+    before, after = (float(line.split()[1]) for line in out.splitlines()[:2])
+    assert before < 21
+    assert after > before + 9
+    assert image_io.read(tmp_path / "demo.png").pixels.shape[1] == 3 * 256

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import deepam_tf
+
+NAME = "denoise_gray_s25"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return deepam_tf.load_pretrained(NAME)
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    rng = np.random.default_rng(0)
+    scene = np.add.outer(np.linspace(0, 1, 150), np.linspace(0, 0.5, 170)) / 1.5
+    scene[40:90, 30:120] = 0.2
+    return (scene + 25 / 255 * rng.normal(size=scene.shape)).astype(np.float32)[..., np.newaxis]
+
+
+def test_tiles_agree_with_the_image_in_one_piece(model, noisy):
+    whole = deepam_tf.restore(model, noisy, tile=1000)
+    direct = model({"image": noisy[np.newaxis]}, training=False)["restored"][0]
+    np.testing.assert_allclose(whole, direct, atol=1e-5)
+    tiled = deepam_tf.restore(model, noisy, tile=64)
+    assert np.abs(tiled - whole).max() < 0.5 / 255
+    assert np.abs(tiled - whole).mean() < 0.01 / 255
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (5, 13)])
+def test_any_size(model, size):
+    image = np.full((*size, 1), 0.5, np.float32)
+    restored = deepam_tf.restore(model, image)
+    assert restored.shape == image.shape
+    assert np.all(np.isfinite(restored))
+
+
+def test_colour_is_restored_channel_by_channel(model, noisy):
+    color = np.concatenate([noisy, noisy[::-1], noisy[:, ::-1]], axis=-1)[:40, :50]
+    together = deepam_tf.restore(model, color)
+    for c in range(3):
+        alone = deepam_tf.restore(model, color[..., c : c + 1])
+        np.testing.assert_allclose(together[..., c : c + 1], alone, atol=1e-4)
+
+
+def test_float64_input_gives_float32(model, noisy):
+    restored = deepam_tf.restore(model, noisy[:20, :20].astype(np.float64))
+    assert restored.dtype == np.float32
+
+
+def test_progress_is_told_of_every_tile(model, noisy):
+    restorer = deepam_tf.Restorer(model, tile=64, overlap=0)
+    calls = []
+    restorer(noisy[:100, :130], on_tile=lambda: calls.append(1))
+    assert len(calls) == restorer.count_tiles(100, 130) == 6
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        (np.zeros((4, 4, 1), np.uint8), TypeError, "floating"),
+        (np.zeros((4, 4)), ValueError, "shape"),
+        (np.zeros((0, 4, 1)), ValueError, "zero"),
+        (np.full((4, 4, 1), np.nan), ValueError, "finite"),
+    ],
+)
+def test_wrong_images_are_refused(model, image, error, message):
+    with pytest.raises(error, match=rf"{message}.*Received"):
+        deepam_tf.restore(model, image)
+
+
+def test_wrong_channels_and_tiles_are_refused(model):
+    rgb = deepam_tf.DeepAM(1, image_channels=3, filters=4, depth=3)
+    with pytest.raises(ValueError, match=r"3 channels.*Received"):
+        deepam_tf.restore(rgb, np.zeros((4, 4, 1)))
+    with pytest.raises(ValueError, match=r"positive.*Received"):
+        deepam_tf.Restorer(model, tile=0)
+
+
+def test_solves_of_the_shipped_weights_are_converged(model, noisy):
+    # Not co-adapted to a truncated solve: a tolerance 100 times tighter changes nothing.
+    tight = deepam_tf.load_pretrained(NAME, rtol=model.rtol / 100)
+    difference = deepam_tf.restore(tight, noisy) - deepam_tf.restore(model, noisy)
+    assert np.abs(difference).max() < 0.25 / 255
+    iterates = model.iterates()({"image": noisy[np.newaxis]})
+    for k in (1, 2, 3):
+        _, info = deepam_tf.reconstruct_with_info(
+            noisy[np.newaxis], iterates[f"v_{k}"], iterates[f"gamma_{k}"], rtol=model.rtol
+        )
+        assert bool(info.converged[0])
+        assert int(info.num_steps[0]) < model.max_steps
+
+
+def test_every_iterate_of_the_shipped_weights_is_an_image(model, noisy):
+    clean = deepam_tf.restore(model, noisy)
+    iterates = model.iterates()({"image": noisy[np.newaxis]})
+    for k in (1, 2):
+        u = iterates[f"u_{k}"][0].numpy()
+        assert np.sqrt(np.mean((u - clean) ** 2)) < 0.5 * np.sqrt(np.mean((noisy - clean) ** 2))
+    assert tf.reduce_min(iterates["gamma_1"]) >= model.gamma_min

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import deepam_tf
+from deepam_tf import pretrained
+from deepam_tf.degradations import benchmark_noise
+from deepam_tf.demo import _PICTURE
+from tests import helpers
+
+
+@pytest.mark.parametrize("name", deepam_tf.list_pretrained())
+def test_card_says_what_a_user_must_know(name):
+    card = pretrained.pretrained_card(name)
+    assert card["task"]
+    assert card["limits"]
+    assert 0 < card["noise_stddev"] < 1
+    assert {"data", "command", "seed", "summary", "hours"} <= set(card["training"])
+    assert {"Set12", "BSD68"} <= set(card["results"])
+
+
+@pytest.mark.parametrize("name", deepam_tf.list_pretrained())
+def test_weights_denoise(name):
+    clean = deepam_tf.image_io.read(_PICTURE).pixels[64:192, 64:192]
+    stddev = pretrained.pretrained_card(name)["noise_stddev"]
+    noisy = clean + benchmark_noise(clean.shape, stddev, 0)
+    restored = deepam_tf.restore(deepam_tf.load_pretrained(name), noisy)
+    before, after = (
+        float(deepam_tf.metrics.psnr(clean[np.newaxis], x[np.newaxis])[0])
+        for x in (noisy, restored)
+    )
+    assert after > before + 8
+
+
+def test_what_is_saved_is_what_is_loaded_in_another_process(tmp_path, rng):
+    model = deepam_tf.DeepAM(2, filters=16, depth=3, rtol=1e-4)
+    for variable in model.variables:
+        variable.assign(np.abs(rng.normal(size=variable.shape)))
+    pretrained.save_pretrained(model, "tiny", {"task": "test"}, tmp_path)
+    image = rng.uniform(size=(1, 9, 8, 1)).astype(np.float32)
+    np.save(tmp_path / "image.npy", image)
+    for variable in model.variables:
+        if len(variable.shape) == 4:
+            variable.assign(np.asarray(variable).astype(np.float16).astype(np.float32))
+    np.save(tmp_path / "restored.npy", model({"image": image})["restored"])
+    printed = helpers.run_python(
+        "import sys, pathlib, numpy as np, deepam_tf\n"
+        "folder = deepam_tf.pretrained._FOLDER = pathlib.Path(sys.argv[1])\n"
+        "model = deepam_tf.load_pretrained('tiny')\n"
+        "image, restored = (np.load(folder / f'{n}.npy') for n in ('image', 'restored'))\n"
+        "print(model.name, np.array_equal(model({'image': image})['restored'], restored))",
+        str(tmp_path),
+    )
+    assert printed.split() == ["tiny", "True"]
+
+
+def test_damaged_weights_are_refused(tmp_path, monkeypatch):
+    model = deepam_tf.DeepAM(1, filters=4, depth=3)
+    pretrained.save_pretrained(model, "tiny", {}, tmp_path)
+    monkeypatch.setattr(pretrained, "_FOLDER", tmp_path)
+    deepam_tf.load_pretrained("tiny")
+    data = (tmp_path / "tiny.npz").read_bytes()
+    (tmp_path / "tiny.npz").write_bytes(data[:-10])
+    with pytest.raises(ValueError, match="checksum"):
+        deepam_tf.load_pretrained("tiny")
+
+
+def test_overrides_reach_the_model():
+    model = deepam_tf.load_pretrained("denoise_gray_s25", rtol=1e-7, dtype="mixed_bfloat16")
+    assert model.rtol == 1e-7
+    assert model.get_layer("iteration_1_aggregation").compute_dtype == "bfloat16"
+
+
+def test_wrong_name_suggests_the_nearest():
+    with pytest.raises(ValueError, match=r"Received: 'denoise_grey_s25'.*'denoise_gray_s25'"):
+        deepam_tf.load_pretrained("denoise_grey_s25")

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
+
+import deepam_tf
+from training import evaluate, peers, release, train
+from training.config import CONFIGS
+from training.optimizers import ConvMuon
+
+TINY = dataclasses.replace(
+    CONFIGS["denoise_gray_s25"],
+    num_iterations=2,
+    num_steps=6,
+    steps_per_epoch=2,
+    crop_size=16,
+    batch_size=2,
+    dtype="float32",
+)
+
+
+@pytest.fixture
+def images(rng):
+    return [
+        np.kron(rng.integers(0, 256, (5, 6)), np.ones((8, 8))).astype(np.uint8)[..., np.newaxis]
+        for _ in range(3)
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path, images):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i, image in enumerate(images):
+        cv2.imwrite(str(folder / f"{i}.png"), image)
+    return folder
+
+
+@pytest.fixture
+def small_model(monkeypatch):
+    """The same runs with networks of a few weights."""
+    full = deepam_tf.DeepAM
+    monkeypatch.setattr(train, "DeepAM", lambda *a, **k: full(*a, filters=16, depth=3, **k))
+
+
+def test_run_writes_model_checkpoints_and_scalars(tmp_path, images, small_model):
+    model = train.train(TINY, images, images[:1], tmp_path / "run", verbose=0)
+    loaded = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    tags = set()
+    for split in ("train", "validation"):
+        events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "logs" / split))
+        events.Reload()
+        tags |= {f"{split}/{tag}" for tag in events.Tags()["tensors"]}
+    for tag in ("loss", "restored_psnr", "learning_rate"):
+        assert f"train/epoch_{tag}" in tags
+    assert "validation/epoch_restored_psnr" in tags
+
+
+class _StopAfter(keras.callbacks.Callback):
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches -= 1
+        if self.batches == 0:
+            raise KeyboardInterrupt
+
+
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, images, small_model, monkeypatch):
+    whole = train.train(TINY, images, [], tmp_path / "whole", verbose=0)
+
+    fit = keras.Model.fit
+    monkeypatch.setattr(
+        keras.Model,
+        "fit",
+        lambda self, *a, callbacks, **k: fit(self, *a, callbacks=[*callbacks, _StopAfter(5)], **k),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        train.train(TINY, images, [], tmp_path / "parts", verbose=0)
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    resumed = train.train(TINY, images, [], tmp_path / "parts", verbose=0)
+
+    for a, b in zip(whole.variables, resumed.variables, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6, err_msg=a.path)
+
+
+def test_intermediate_results_carry_a_loss(images, small_model):
+    model = train.DeepAM(3)
+    trainer = train._compiled(model, ["restored", "u_1", "u_2"], TINY)
+    x = tf.random.uniform([2, 16, 16, 1])
+    logs = trainer.evaluate(
+        {"image": x}, dict.fromkeys(trainer.output, x), verbose=0, return_dict=True
+    )
+    weights = {"restored_loss": 1.0, "u_1_loss": 0.2, "u_2_loss": 0.2}
+    assert logs["loss"] == pytest.approx(sum(w * logs[n] for n, w in weights.items()), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_command_survives_kill_and_goes_on(tmp_path, folder):
+    command = [
+        sys.executable, "-m", "training.train", "--data", str(folder), "--out",
+        str(tmp_path / "run"), "--validation", "1", "--num-steps", "8", "--steps-per-epoch", "2",
+        "--batch-size", "1", "--crop-size", "16",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    deadline = time.monotonic() + 300
+    while not (checkpoints / "ckpt-2.index").exists():
+        assert process.poll() is None, process.communicate()[0].decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Epoch 1/4" not in done.stdout
+    assert "Epoch 4/4" in done.stdout
+    assert (tmp_path / "run" / "model.keras").exists()
+
+
+def test_bad_folders_end_with_one_line(tmp_path, folder, capsys):
+    options = ["--out", str(tmp_path / "run"), "--validation", "0"]
+    assert train.main(["--data", str(tmp_path / "missing"), *options]) == 2
+    assert "existing folder" in capsys.readouterr().err
+    assert train.main(["--data", str(folder), "--crop-size", "4096", *options]) == 2
+    assert "at least as large as the crop" in capsys.readouterr().err
+
+
+def test_checkpoint_of_another_model_is_refused(tmp_path, images, small_model):
+    train.train(dataclasses.replace(TINY, num_steps=2), images, [], tmp_path, verbose=0)
+    with pytest.raises(ValueError, match=r"fit its configuration.*Received"):
+        train.train(dataclasses.replace(TINY, num_iterations=1), images, [], tmp_path, verbose=0)
+
+
+def test_muon_orthogonalises_hidden_kernels_and_leaves_the_rest_to_adam(rng):
+    layer = deepam_tf.AggregationNetwork(filters=16, depth=3)
+    layer.build((None, None, None, 1))
+    optimizer = ConvMuon(0.1, weight_decay=0.0, adam_weight_decay=0.0, momentum=0.0)
+    optimizer.build(layer.trainable_variables)
+    before = {v.path: np.asarray(v).copy() for v in layer.trainable_variables}
+    gradients = [
+        tf.constant(rng.normal(size=v.shape), tf.float32) for v in layer.trainable_variables
+    ]
+    optimizer.apply(gradients, layer.trainable_variables)
+    for variable in layer.trainable_variables:
+        step = np.asarray(variable) - before[variable.path]
+        if variable.path.endswith("conv_2/kernel"):
+            # Singular values all near 1 before the scaling of 0.1 * 0.2 * sqrt(9 * 16).
+            values = np.linalg.svd(step.reshape(-1, 16), compute_uv=False) / (0.1 * 0.2 * 12)
+            assert np.all((values > 0.6) & (values < 1.4))
+        else:
+            np.testing.assert_allclose(np.abs(step), 0.1, rtol=1e-2)
+
+
+def test_muon_config_round_trip():
+    optimizer = ConvMuon(1e-3, min_maps=8, clipnorm=1.0)
+    revived = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert isinstance(revived, ConvMuon)
+    assert revived.get_config() == optimizer.get_config()
+
+
+def test_evaluation_by_hand(rng):
+    images = {f"{i}.png": rng.uniform(size=(16, 18)).astype(np.float32) for i in range(2)}
+    scores = evaluate.evaluate(images, {"half": lambda noisy: 0.5 * noisy + 2 * (noisy > 1)}, 0.1)
+    by_name = {(score.image, score.method): score for score in scores}
+    for index, (name, clean) in enumerate(images.items()):
+        noisy = clean + 0.1 * np.random.default_rng(index).standard_normal(clean.shape)
+        mse = np.mean((noisy - clean) ** 2)
+        assert by_name[name, "noisy"].psnr == pytest.approx(-10 * np.log10(mse), abs=1e-3)
+        restored = np.clip(0.5 * noisy + 2 * (noisy > 1), 0, 1)
+        mse = np.mean((restored - clean) ** 2)
+        assert by_name[name, "half"].psnr == pytest.approx(-10 * np.log10(mse), abs=1e-3)
+
+
+def test_evaluation_command_writes_protocol_and_scores(tmp_path, folder, capsys):
+    out = tmp_path / "new" / "scores.csv"
+    assert evaluate.main(["--data", str(folder), "--sigma", "25", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "noisy" in printed
+    assert "denoise_gray_s25" in printed
+    lines = out.read_text().splitlines()
+    header = [line for line in lines if line.startswith("#")]
+    assert any("default_rng(i)" in line for line in header)
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    assert len(rows) == 2 * 3
+    ours = [float(row["psnr"]) for row in rows if row["method"] == "denoise_gray_s25"]
+    noisy = [float(row["psnr"]) for row in rows if row["method"] == "noisy"]
+    assert np.mean(ours) > np.mean(noisy) + 3
+
+
+def test_classical_peers_denoise(rng):
+    pytest.importorskip("bm3d")
+    pytest.importorskip("skimage")
+    clean = cv2.GaussianBlur(rng.uniform(size=(48, 48)), (0, 0), 4).astype(np.float32)
+    noisy = clean + 0.1 * rng.normal(size=clean.shape).astype(np.float32)
+    for name, denoise in peers.classical_denoisers(0.1).items():
+        error = np.mean((denoise(noisy) - clean) ** 2)
+        assert error < 0.3 * np.mean((noisy - clean) ** 2), name
+
+
+def test_dncnn_is_the_input_minus_the_network(tmp_path, rng):
+    w0, w1 = rng.normal(size=(3, 3, 1, 4)), rng.normal(size=(3, 3, 4, 1))
+    b0, b1 = rng.normal(size=4), rng.normal(size=1)
+    arrays = {"w0": w0, "b0": b0, "w1": w1, "b1": b1}
+    np.savez(tmp_path / "w.npz", **{k: v.astype(np.float32) for k, v in arrays.items()})
+    image = rng.uniform(size=(6, 7)).astype(np.float32)
+
+    def convolve(x, w):
+        kernels = np.moveaxis(w, (0, 1), (2, 3))
+        return np.stack(
+            [
+                sum(
+                    cv2.filter2D(x[..., i], -1, kernels[i, o], borderType=cv2.BORDER_CONSTANT)
+                    for i in range(w.shape[2])
+                )
+                for o in range(w.shape[3])
+            ],
+            -1,
+        )
+
+    hidden = np.maximum(convolve(image[..., np.newaxis].astype(float), w0) + b0, 0)
+    expected = image - (convolve(hidden, w1) + b1)[..., 0]
+    np.testing.assert_allclose(peers.dncnn(tmp_path / "w.npz")(image), expected, atol=1e-4)
+    with pytest.raises(ValueError, match="Received: no file"):
+        peers.dncnn(tmp_path / "missing.npz")
+
+
+def test_release_measures_the_rounded_weights(
+    tmp_path, folder, images, small_model, monkeypatch, capsys
+):
+    config = dataclasses.replace(TINY, num_steps=2)
+    train.train(config, images, [], tmp_path / "run", verbose=0)
+    weights = tmp_path / "package" / "weights"
+    weights.mkdir(parents=True)
+    monkeypatch.setattr(deepam_tf, "__file__", str(tmp_path / "package" / "__init__.py"))
+    monkeypatch.setattr(deepam_tf.pretrained, "_FOLDER", weights)
+    (tmp_path / "card.json").write_text('{"task": "test"}')
+    code = release.main(
+        [str(tmp_path / "run"), "--name", "tiny", "--card", str(tmp_path / "card.json"),
+         "--evaluate", str(folder)]
+    )  # fmt: skip
+    assert code == 0
+    card = deepam_tf.pretrained.pretrained_card("tiny")
+    assert card["task"] == "test"
+    assert card["noise_stddev"] == config.noise_stddev
+    assert 0 < card["results"]["images"]["psnr"] < 60
