@@ -10,7 +10,7 @@ VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "deepam_tf/__init__.py").r
 
 EXTRAS = {
     "train": ["tensorboard>=2.19"],
-    "serve": [],
+    "serve": [],  # a SavedModel needs TensorFlow alone
     "bench": [
         "bm3d>=4.0",
         "scikit-image>=0.24",
@@ -34,7 +34,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["deepam_tf", "deepam_tf.*"]),
-    package_data={"deepam_tf": ["py.typed", "weights/*.npz", "weights/*.json"]},
+    package_data={"deepam_tf": ["py.typed", "assets/*.png", "weights/*.npz", "weights/*.json"]},
     install_requires=[
         "keras>=3.8",
         "numpy>=1.26",

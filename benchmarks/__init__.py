@@ -1,0 +1,1 @@
+"""Measurements against other software; they run from a checkout."""

@@ -1,0 +1,25 @@
+"""The examples in the docstrings run and print what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import deepam_tf
+
+MODULES = [f"deepam_tf.{module.name}" for module in pkgutil.iter_modules(deepam_tf.__path__)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    result = doctest.testmod(
+        importlib.import_module(name),
+        extraglobs={"deepam_tf": deepam_tf, "tf": tf, "np": np},
+        optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,
+    )
+    assert result.failed == 0
