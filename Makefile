@@ -5,24 +5,28 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test slow lint clean
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.library
 	$(BIN)/deepam demo deepam-demo.png
 
-test: $(VENV)/.installed
+test: $(VENV)/.developer
 	$(BIN)/python -m pytest
 
-slow: $(VENV)/.installed
+slow: $(VENV)/.developer
 	$(BIN)/python -m pytest -m slow
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-$(VENV)/.installed: setup.py requirements.txt
+$(VENV)/.library: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt --editable .
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.developer: $(VENV)/.library requirements.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	touch $@
 
 clean:

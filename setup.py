@@ -9,7 +9,7 @@ HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "deepam_tf/__init__.py").read_text())[1]
 
 EXTRAS = {
-    "train": ["tensorboard>=2.19"],
+    "train": ["keras>=3.14", "tensorboard>=2.19"],
     "serve": [],  # a SavedModel needs TensorFlow alone
     "bench": [
         "bm3d>=4.0",
@@ -36,10 +36,10 @@ setup(
     packages=find_packages(include=["deepam_tf", "deepam_tf.*"]),
     package_data={"deepam_tf": ["py.typed", "assets/*.png", "weights/*.npz", "weights/*.json"]},
     install_requires=[
-        "keras>=3.8",
+        "keras>=3.12",
         "numpy>=1.26",
         "opencv-python>=4.10",
-        "pillow>=10",
+        "pillow>=11",
         "rich>=13",
         "tensorflow>=2.18",
     ],

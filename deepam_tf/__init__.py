@@ -16,7 +16,8 @@ if _keras.backend.backend() != "tensorflow":
         f"Received: backend={_keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow."
     )
 
-from deepam_tf import data, degradations, image_io, metrics, preconditioners
+from deepam_tf import classical, data, degradations, image_io, metrics, preconditioners, proximal
+from deepam_tf.alternating import alternating_minimization, guide_weight, plug_and_play
 from deepam_tf.inference import Restorer, restore
 from deepam_tf.layers import AggregationNetwork, FusedBatchNormalization, Reconstruction
 from deepam_tf.models import DeepAM
@@ -35,17 +36,22 @@ __all__ = [
     "Reconstruction",
     "ReconstructionOperator",
     "Restorer",
+    "alternating_minimization",
+    "classical",
     "conjugate_gradient",
     "data",
     "degradations",
     "energy",
+    "guide_weight",
     "image_gradient",
     "image_gradient_adjoint",
     "image_io",
     "list_pretrained",
     "load_pretrained",
     "metrics",
+    "plug_and_play",
     "preconditioners",
+    "proximal",
     "reconstruct",
     "reconstruct_with_info",
     "restore",

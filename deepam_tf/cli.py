@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import glob
 import os
 import pathlib
 import sys
 
+import keras
 import rich.console
 import rich.progress
 import rich.table
+import tensorflow as tf
 
 import deepam_tf
 from deepam_tf import demo, image_io
+from deepam_tf.classical import METHODS
 from deepam_tf.inference import Restorer
 from deepam_tf.pretrained import list_pretrained, load_pretrained, pretrained_card
 
 __all__ = ["main"]
 
 _DEFAULT_MODEL = "denoise_gray_s25"
+_DEMO_PICTURE = pathlib.Path("deepam-demo.png")
 _SOME_FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
-_output = rich.console.Console()
+_output = rich.console.Console(soft_wrap=True, highlight=False, markup=False)
 _errors = rich.console.Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -64,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
         "--sigma", type=_sigma, default=25.0, help="noise level on the 0..255 scale (25)"
     )
     denoise.add_argument("--model", default=_DEFAULT_MODEL, help=f"weights ({_DEFAULT_MODEL})")
+    denoise.add_argument(
+        "--method",
+        choices=["deepam", *METHODS],
+        default="deepam",
+        help="the network, or a classical regulariser: total variation, L0, Lp (deepam)",
+    )
     denoise.add_argument("--force", action="store_true", help="overwrite existing files")
     denoise.add_argument(
         "--tile", type=_positive_int, default=512, help="tile side in pixels; bounds memory (512)"
@@ -81,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         "output",
         type=pathlib.Path,
         nargs="?",
-        default=pathlib.Path("deepam-demo.png"),
+        default=_DEMO_PICTURE,
         metavar="OUT",
         help="side-by-side picture (deepam-demo.png)",
     )
@@ -108,13 +119,6 @@ def _positive_int(text: str) -> int:
 
 def _denoise(args: argparse.Namespace) -> int:
     jobs, several = _jobs(args.inputs, args.output)
-    card = pretrained_card(args.model)
-    trained = 255 * card["noise_stddev"]
-    if abs(args.sigma - trained) > 0.5:
-        _errors.print(
-            f"note: {args.model} was trained for sigma {trained:g} alone; at sigma "
-            f"{args.sigma:g} it removes {'too little' if args.sigma > trained else 'too much'}."
-        )
     if several:
         try:
             args.output.mkdir(parents=True, exist_ok=True)
@@ -122,7 +126,7 @@ def _denoise(args: argparse.Namespace) -> int:
             raise image_io.ImageFileError(
                 f"{args.output}: the folder cannot be made ({error.strerror})."
             ) from error
-    restorer = Restorer(load_pretrained(args.model), tile=args.tile)
+    restorer = _restorer(args)
 
     failures: list[str] = []
     written: set[pathlib.Path] = set()
@@ -140,12 +144,28 @@ def _denoise(args: argparse.Namespace) -> int:
                 if not several:
                     raise
                 failures.append(str(error))
+            except (MemoryError, tf.errors.ResourceExhaustedError):
+                failures.append(f"{source}: out of memory. Choose a smaller --tile.")
             progress.advance(files)
     for failure in failures:
         _errors.print(f"error: {failure}")
     place = args.output if several else jobs[0][1]
-    _output.print(f"{len(written)} of {len(jobs)} restored: {place}", highlight=False)
+    _output.print(f"{len(written)} of {len(jobs)} restored: {place}")
     return _SOME_FAILED if failures else 0
+
+
+def _restorer(args: argparse.Namespace) -> Restorer:
+    if args.method != "deepam":
+        return Restorer(
+            functools.partial(METHODS[args.method], noise_stddev=args.sigma / 255), tile=args.tile
+        )
+    trained = 255 * pretrained_card(args.model)["noise_stddev"]
+    if abs(args.sigma - trained) > 0.5:
+        _errors.print(
+            f"note: {args.model} was trained for sigma {trained:g} alone; at sigma "
+            f"{args.sigma:g} it removes {'too little' if args.sigma > trained else 'too much'}."
+        )
+    return Restorer(load_pretrained(args.model), tile=args.tile)
 
 
 def _denoise_file(source, target, restorer, args, progress) -> None:
@@ -171,10 +191,10 @@ def _jobs(
     several = len(inputs) > 1
     for text in inputs:
         path = pathlib.Path(text)
-        if path.is_dir():
+        if os.path.isdir(path):
             several = True
             found = image_io.list_images(path)
-        elif glob.has_magic(text) and not path.exists():
+        elif glob.has_magic(text) and not os.path.lexists(path):
             several = True
             found = sorted(pathlib.Path(match) for match in glob.glob(text, recursive=True))
             found = [match for match in found if match.is_file()]
@@ -183,16 +203,16 @@ def _jobs(
         if not found:
             raise image_io.ImageFileError(f"{text}: no image files there.")
         sources += found
-    if several and output.exists() and not output.is_dir():
+    if several and os.path.lexists(output) and not os.path.isdir(output):
         raise image_io.ImageFileError(f"{output}: several inputs need a folder as output.")
-    if several or output.is_dir():
+    if several or os.path.isdir(output):
         return [(source, output / source.name) for source in sources], several
     return [(sources[0], output)], False
 
 
 def _progress() -> rich.progress.Progress:
     return rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
+        rich.progress.TextColumn("{task.description}", markup=False),
         rich.progress.BarColumn(),
         rich.progress.MofNCompleteColumn(),
         rich.progress.TimeRemainingColumn(),
@@ -203,24 +223,22 @@ def _progress() -> rich.progress.Progress:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    before, after = demo.run(args.output)
-    _output.print(f"noisy     {before:.2f} dB\nrestored  {after:.2f} dB", highlight=False)
-    _output.print(f"picture   {args.output}", highlight=False, soft_wrap=True)
+    # The default name is the demo's own; any other could be somebody's photograph.
+    before, after = demo.run(args.output, overwrite=args.output == _DEMO_PICTURE)
+    _output.print(f"noisy     {before:.2f} dB\nrestored  {after:.2f} dB")
+    _output.print(f"picture   {args.output}")
     return 0
 
 
 def _info(args: argparse.Namespace) -> int:
     del args
-    import keras
-    import tensorflow as tf
-
     devices = [device.name for device in tf.config.list_logical_devices()]
     versions = rich.table.Table(box=None, show_header=False)
     versions.add_row("deepam_tf", deepam_tf.__version__)
     versions.add_row("tensorflow", tf.__version__)
     versions.add_row("keras", keras.__version__)
     versions.add_row("devices", ", ".join(devices) + f" ({os.cpu_count()} cores)")
-    _output.print(versions)
+    _output.print(versions, soft_wrap=False)
 
     for name in list_pretrained():
         card = pretrained_card(name)
@@ -232,7 +250,7 @@ def _info(args: argparse.Namespace) -> int:
         table.add_row("trained", card["training"]["summary"])
         table.add_row("command", card["training"]["command"])
         table.add_row("limits", card["limits"])
-        _output.print(table)
+        _output.print(table, soft_wrap=False)
     return 0
 
 

@@ -18,13 +18,16 @@ _PICTURE = pathlib.Path(__file__).parent / "assets" / "astronaut.png"
 _CAPTION_HEIGHT = 28
 
 
-def run(path: pathlib.Path, *, model_name: str = "denoise_gray_s25") -> tuple[float, float]:
+def run(
+    path: pathlib.Path, *, overwrite: bool = False, model_name: str = "denoise_gray_s25"
+) -> tuple[float, float]:
     """Restore the noisy picture and write noisy, restored and clean side by side.
 
     The noise is that of the evaluation protocol (`benchmark_noise`, image 0), not clipped.
 
     Args:
-        path: PNG file to write; replaced if it exists.
+        path: image file to write.
+        overwrite: whether an existing file may be replaced.
         model_name: weights, and with them the noise level.
 
     Returns:
@@ -46,7 +49,7 @@ def run(path: pathlib.Path, *, model_name: str = "denoise_gray_s25") -> tuple[fl
         _captioned(clean, "clean"),
     ]
     picture = image_io.Picture(np.concatenate(panels, axis=1), None, np.dtype("uint8"))
-    image_io.write(path, picture, overwrite=True)
+    image_io.write(path, picture, overwrite=overwrite)
     return before, after
 
 

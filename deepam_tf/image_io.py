@@ -1,20 +1,19 @@
-"""Image files to arrays and back: OpenCV for the pixels, Pillow for the header.
-
-Pillow looks at a file before anything is decoded, so that size and orientation are known
-first; OpenCV decodes 16-bit colour, which Pillow reduces to 8 bits.
-"""
+"""Image files, whole or not at all: limits, errors and safe writing."""
 
 from __future__ import annotations
 
-import dataclasses
+import io
 import os
 import pathlib
+import struct
 import tempfile
 import warnings
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
+
+from deepam_tf._codecs import DEPTHS, ImageFileError, Picture, decode, encode
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -31,37 +30,9 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 MAX_MEGAPIXELS = 200.0
 _SIXTEEN_BIT_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
 _ALPHA_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".webp"})
-_DEPTHS = {np.dtype("uint8"): 255.0, np.dtype("uint16"): 65535.0}
-
-# How to turn stored pixels upright, by the value of the EXIF orientation tag.
-_UPRIGHT = {
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a, 1),
-}
-
-
-class ImageFileError(ValueError):
-    """A file that cannot be read or written as an image; the message is one line."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A decoded image, upright.
-
-    Attributes:
-        pixels: `[H, W, C]` float32 in [0, 1], C = 1 (gray) or 3 (RGB), not linearised.
-        alpha: `[H, W]` in the file's own integers, or None.
-        dtype: the file's integer type, uint8 or uint16.
-    """
-
-    pixels: np.ndarray
-    alpha: np.ndarray | None
-    dtype: np.dtype
+_LONGEST_SIDE = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
+# What Pillow raises on damaged files, besides what it means to.
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error)
 
 
 def list_images(folder: str | os.PathLike) -> list[pathlib.Path]:
@@ -97,29 +68,35 @@ def read(path: str | os.PathLike, *, max_megapixels: float = MAX_MEGAPIXELS) -> 
             holds neither 8 nor 16 bit integers.
     """
     path = pathlib.Path(path)
-    if not path.is_file():
-        raise ImageFileError(f"{path}: no such file.")
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ImageFileError(f"{path}: no such file.") from None
+    except OSError as error:
+        raise ImageFileError(f"{path}: cannot be read ({error.strerror}).") from error
     if not data:
         raise ImageFileError(f"{path}: the file is empty.")
-    orientation, is_tiff = _check_header(path, max_megapixels)
-    if is_tiff and orientation != 1:
-        stored, orientation = _decode_turned_tiff(path), 1
-    else:
-        stored = _decode(data)
-    if stored is None:
-        raise ImageFileError(f"{path}: the file is damaged or truncated.")
-    if stored.dtype not in _DEPTHS:
-        raise ImageFileError(
-            f"{path}: pixels must be 8 or 16 bit integers. Received: {stored.dtype}."
-        )
-    stored = np.atleast_3d(_UPRIGHT.get(orientation, lambda a: a)(stored))
-    alpha = stored[..., 3] if stored.shape[-1] == 4 else None
-    color = stored[..., :3]
-    if alpha is not None and (color == color[..., :1]).all() and _is_gray(path):
-        color = color[..., :1]  # OpenCV spreads gray with alpha over four channels
-    pixels = color[..., ::-1].astype(np.float32) / _DEPTHS[stored.dtype]
-    return Picture(np.ascontiguousarray(pixels), alpha, stored.dtype)
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is below
+    try:
+        # Pillow warns of damage that does not keep it from decoding.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                megapixels = image.width * image.height / 1e6
+                if megapixels > max_megapixels:
+                    raise ImageFileError(
+                        f"{path}: the image has {megapixels:.3g} megapixels, the limit is "
+                        f"{max_megapixels:g}."
+                    )
+                return decode(path, image, data)
+    except ImageFileError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise ImageFileError(f"{path}: not an image, or a damaged one.") from error
+    except _DAMAGE as error:
+        raise ImageFileError(f"{path}: the file is damaged or truncated.") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def write(path: str | os.PathLike, picture: Picture, *, overwrite: bool = False) -> None:
@@ -136,18 +113,15 @@ def write(path: str | os.PathLike, picture: Picture, *, overwrite: bool = False)
     """
     path = pathlib.Path(path)
     check_writable(path, picture, overwrite=overwrite)
-    peak = _DEPTHS[picture.dtype]
+    peak = DEPTHS[picture.dtype]
     pixels = np.rint(np.clip(picture.pixels, 0.0, 1.0) * peak).astype(picture.dtype)
-    pixels = pixels[..., ::-1]
     if picture.alpha is not None:
-        if pixels.shape[-1] == 1:
-            pixels = np.repeat(pixels, 3, axis=-1)
-        pixels = np.concatenate([pixels, picture.alpha[..., np.newaxis]], axis=-1)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix.lower() in (".jpg", ".jpeg") else []
-    done, encoded = cv2.imencode(path.suffix, np.ascontiguousarray(pixels), quality)
-    if not done:
-        raise ImageFileError(f"{path}: the picture could not be encoded.")
-    write_bytes(path, encoded.tobytes())
+        pixels = np.dstack([pixels, picture.alpha])
+    try:
+        encoded = encode(pixels, path.suffix.lower())
+    except (OSError, ValueError, cv2.error) as error:
+        raise ImageFileError(f"{path}: the picture could not be encoded ({error}).") from error
+    write_bytes(path, encoded)
 
 
 def check_writable(path: pathlib.Path, picture: Picture, *, overwrite: bool = False) -> None:
@@ -156,10 +130,16 @@ def check_writable(path: pathlib.Path, picture: Picture, *, overwrite: bool = Fa
     Raises:
         ImageFileError: see `write`.
     """
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise ImageFileError(f"{path}: the file exists already. Use --force to overwrite it.")
-    if not os.access(path.parent, os.W_OK):
+    if os.path.isdir(path) or not os.access(path.parent, os.W_OK):
         raise ImageFileError(f"{path}: its folder does not exist or cannot be written to.")
+    longest = max(picture.pixels.shape[:2])
+    if longest > _LONGEST_SIDE.get(path.suffix.lower(), longest):
+        raise ImageFileError(
+            f"{path}: the format holds at most {_LONGEST_SIDE[path.suffix.lower()]} pixels a side. "
+            f"Received: {longest}. Use .png."
+        )
     suffix = path.suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
         raise ImageFileError(
@@ -170,6 +150,8 @@ def check_writable(path: pathlib.Path, picture: Picture, *, overwrite: bool = Fa
         raise ImageFileError(f"{path}: {suffix} cannot hold 16 bits. Use .png or .tiff.")
     if picture.alpha is not None and suffix not in _ALPHA_SUFFIXES:
         raise ImageFileError(f"{path}: {suffix} cannot hold transparency. Use .png.")
+    if picture.alpha is not None and picture.dtype == np.uint16 and suffix != ".png":
+        raise ImageFileError(f"{path}: transparency of 16 bits goes into PNG alone. Use .png.")
 
 
 def write_bytes(path: pathlib.Path, data: bytes) -> None:
@@ -185,69 +167,15 @@ def write_bytes(path: pathlib.Path, data: bytes) -> None:
             file.write(data)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
-        raise ImageFileError(f"{path}: cannot be written ({error.strerror}).") from error
+        if isinstance(error, OSError):
+            raise ImageFileError(f"{path}: cannot be written ({error.strerror}).") from error
+        raise
 
 
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _decode(data: bytes) -> np.ndarray | None:
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-
-
-def _decode_turned_tiff(path: pathlib.Path) -> np.ndarray | None:
-    """Upright pixels in OpenCV's channel order, through Pillow.
-
-    OpenCV 5.0 turns some orientations of TIFF itself and scrambles others.
-    """
-    try:
-        with Image.open(path) as image:
-            bits = image.tag_v2.get(258, (1,))  # BitsPerSample
-            if len(bits) > 1 and max(bits) > 8:
-                raise ImageFileError(
-                    f"{path}: TIFF files of 16 bit colour must be stored upright. Save it as PNG."
-                )
-            stored = np.asarray(image if image.mode in ("L", "I;16") else image.convert("RGBA"))
-            has_alpha = image.has_transparency_data
-    except OSError:
-        return None
-    if stored.ndim == 2:
-        return stored
-    return cv2.cvtColor(stored, cv2.COLOR_RGBA2BGRA if has_alpha else cv2.COLOR_RGBA2BGR)
-
-
-def _check_header(path: pathlib.Path, max_megapixels: float) -> tuple[int, bool]:
-    """EXIF orientation, and whether it is TIFF; raises if no image or too large a one."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is below
-    try:
-        # Pillow warns of damage that the decoder then decides on.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as header:
-                width, height = header.size
-                orientation = header.getexif().get(ExifTags.Base.Orientation, 1)
-                is_tiff = header.format == "TIFF"
-    except OSError as error:
-        raise ImageFileError(f"{path}: not an image, or a damaged one.") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-    megapixels = width * height / 1e6
-    if megapixels > max_megapixels:
-        raise ImageFileError(
-            f"{path}: the image has {megapixels:.3g} megapixels, the limit is {max_megapixels:g}."
-        )
-    return orientation, is_tiff
-
-
-def _is_gray(path: pathlib.Path) -> bool:
-    with Image.open(path) as header:
-        return header.mode in ("LA", "La", "L", "I;16")

@@ -1,7 +1,8 @@
-"""Restoring whole images of any size and channel count with a trained model."""
+"""Restoring whole images of any size and channel count, in tiles."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 
@@ -11,6 +12,8 @@ import tensorflow as tf
 from deepam_tf.models import DeepAM
 
 __all__ = ["Restorer", "restore"]
+
+Denoiser = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Restorer:
@@ -22,8 +25,9 @@ class Restorer:
     Tile borders therefore differ from a run in one piece by less than half a gray level.
 
     Args:
-        model: a `DeepAM` for one channel, or for as many as the images have. With a
-            one-channel model, colour is restored channel by channel.
+        model: a `DeepAM` for one channel, or for as many as the images have; or a function
+            of one-channel images `[B, H, W, 1]` that returns the like. With one channel,
+            colour is restored channel by channel.
         tile: side of the tiles in pixels; memory grows with its square.
         overlap: how far a window reaches beyond its tile, in pixels.
 
@@ -36,21 +40,23 @@ class Restorer:
         (20, 30, 3)
     """
 
-    def __init__(self, model: DeepAM, *, tile: int = 512, overlap: int = 64) -> None:
+    def __init__(self, model: DeepAM | Denoiser, *, tile: int = 512, overlap: int = 64) -> None:
         if tile < 1 or overlap < 0:
             raise ValueError(
                 "`tile` must be positive and `overlap` not negative. "
                 f"Received: tile={tile}, overlap={overlap}."
             )
-        self.model = model
         self.tile = tile
         self.overlap = overlap
-        # One trace for all sizes: the model is called with None for every dimension.
-        signature = tf.TensorSpec([None, None, None, model.image_channels], tf.float32)
-        self._run = tf.function(
-            lambda image: model({"image": image}, training=False)["restored"],
-            input_signature=[signature],
-        )
+        if isinstance(model, DeepAM):
+            self.image_channels = model.image_channels
+            run: Denoiser = functools.partial(_restored, model)
+        else:
+            self.image_channels = 1
+            run = model
+        # One trace for all sizes: it is called with None for every dimension but the last.
+        signature = tf.TensorSpec([None, None, None, self.image_channels], tf.float32)
+        self._run = tf.function(run, input_signature=[signature])
 
     def count_tiles(self, height: int, width: int) -> int:
         """How many tiles an image of that size is restored in."""
@@ -92,7 +98,7 @@ class Restorer:
         return restored
 
     def _window(self, window: np.ndarray) -> np.ndarray:
-        if window.shape[-1] == self.model.image_channels:
+        if window.shape[-1] == self.image_channels:
             return self._run(window[np.newaxis]).numpy()[0]
         # Channel by channel: the channels become the batch.
         channels = np.moveaxis(window, -1, 0)[..., np.newaxis]
@@ -109,9 +115,9 @@ class Restorer:
                 "`image` must have shape [height, width, channels], none of them zero. "
                 f"Received: image.shape={image.shape}."
             )
-        if self.model.image_channels not in (1, image.shape[-1]):
+        if self.image_channels not in (1, image.shape[-1]):
             raise ValueError(
-                f"`image` must have the model's {self.model.image_channels} channels. "
+                f"`image` must have the model's {self.image_channels} channels. "
                 f"Received: image.shape={image.shape}."
             )
         if not np.isfinite(image).all():
@@ -120,6 +126,10 @@ class Restorer:
                 "`image` must be finite. "
                 f"Received: {bad} NaN or infinite values. Replace them first."
             )
+
+
+def _restored(model: DeepAM, image: tf.Tensor) -> tf.Tensor:
+    return model({"image": image}, training=False)["restored"]
 
 
 def restore(model: DeepAM, image: np.ndarray, *, tile: int = 512, overlap: int = 64) -> np.ndarray:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-__all__ = ["PSNR", "psnr", "ssim"]
+__all__ = ["PSNR", "SSIM_WINDOW", "psnr", "ssim"]
+
+SSIM_WINDOW = 11
+"""Side of the window of `ssim` in pixels: images must be at least as large."""
 
 
 def psnr(reference: tf.Tensor, restored: tf.Tensor, *, max_value: float = 1.0) -> tf.Tensor:
@@ -47,7 +50,7 @@ def ssim(reference: tf.Tensor, restored: tf.Tensor, *, max_value: float = 1.0) -
         >>> float(deepam_tf.metrics.ssim(image, image)[0])
         1.0
     """
-    return tf.image.ssim(reference, restored, max_val=max_value)
+    return tf.image.ssim(reference, restored, max_val=max_value, filter_size=SSIM_WINDOW)
 
 
 @keras.saving.register_keras_serializable(package="deepam_tf")

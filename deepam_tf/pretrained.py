@@ -61,7 +61,7 @@ def pretrained_card(name: str) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def load_pretrained(name: str, **overrides: Any) -> DeepAM:
+def load_pretrained(name: str, /, **overrides: Any) -> DeepAM:
     """A model with trained weights.
 
     Args:

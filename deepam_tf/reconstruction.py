@@ -118,16 +118,14 @@ def reconstruct(
 
         @tf.custom_gradient
         def differentiable(f, v, gamma):
-            correction = _solve(gamma, _correction_rhs(f, v), None, rtol, max_steps)
+            rhs = _correction_rhs(f, v)
+            correction = _solve_result(gamma, rhs, rtol, max_steps).x
+            correction = tf.stop_gradient(tf.reshape(correction, tf.shape(f)))
 
             def vjp(u_bar):
-                w = _solve(gamma, u_bar, None, rtol, max_steps)
-                # Solved again from its own solution, which takes no step: so that the
-                # correction is a function of f, v and gamma for a second derivative.
-                again = _solve(
-                    gamma, _correction_rhs(f, v), tf.stop_gradient(correction), rtol, max_steps
-                )
-                return gamma * w, image_gradient(w), _sum_to_maps(-w * again, gamma)
+                w = _solve(gamma, u_bar, rtol, max_steps)
+                known = _known_solution(gamma, _correction_rhs(f, v), correction, rtol, max_steps)
+                return gamma * w, image_gradient(w), _sum_to_maps(-w * known, gamma)
 
             return f + correction, vjp
 
@@ -169,45 +167,49 @@ def reconstruct_with_info(
     """
     with tf.name_scope(name):
         f, v, gamma = _validated(f, v, gamma)
-        result = _solve_result(gamma, _correction_rhs(f, v), None, rtol, max_steps)
-        return f + tf.reshape(result.x, tf.shape(f)), result
+        result = _solve_result(gamma, _correction_rhs(f, v), rtol, max_steps)
+        result = CGResult(*(tf.stop_gradient(field) for field in result))
+        return tf.stop_gradient(f + tf.reshape(result.x, tf.shape(f))), result
 
 
 def _correction_rhs(f: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
     return image_gradient_adjoint(v - image_gradient(f))
 
 
-def _solve_result(gamma, rhs, x0, rtol, max_steps) -> CGResult:
+def _solve_result(gamma, rhs, rtol, max_steps) -> CGResult:
     operator = ReconstructionOperator(gamma, num_channels=rhs.shape[-1])
-    flat = operator.shape_tensor()[:2]
     return conjugate_gradient(
         operator,
-        tf.reshape(rhs, flat),
+        tf.reshape(rhs, operator.shape_tensor()[:2]),
         preconditioner=preconditioners.jacobi(operator),
-        x0=None if x0 is None else tf.reshape(x0, flat),
         rtol=rtol,
         max_steps=max_steps,
     )
 
 
-def _solve(gamma, rhs, x0, rtol, max_steps) -> tf.Tensor:
-    """`A(gamma)^-1 rhs` on images `[B, H, W, C]`; its derivative is a solve again.
+def _solve(gamma, rhs, rtol, max_steps) -> tf.Tensor:
+    """`A(gamma)^-1 rhs` on images `[B, H, W, C]`, differentiable in both."""
+    x = _solve_result(gamma, rhs, rtol, max_steps).x
+    x = tf.stop_gradient(tf.reshape(x, tf.shape(rhs)))
+    return _known_solution(gamma, rhs, x, rtol, max_steps)
 
-    `A x = b` gives `dx = A^-1 (db - dgamma x)`, hence with `A w = x_bar`:
-    `b_bar = w`, `gamma_bar = -w x`. Calling itself makes every order available.
+
+def _known_solution(gamma, rhs, x, rtol, max_steps) -> tf.Tensor:
+    """`x`, which solves `A(gamma) x = rhs`, as a function of `gamma` and `rhs`.
+
+    Its value costs nothing. Its derivative is a solve: `dx = A^-1 (drhs - dgamma x)`, hence
+    with `A w = x_bar`: `rhs_bar = w`, `gamma_bar = -w x`. That the derivative is made of
+    such functions again makes every order available.
     """
 
     @tf.custom_gradient
     def differentiable(gamma, rhs):
-        result = _solve_result(gamma, rhs, x0, rtol, max_steps)
-        x = tf.reshape(result.x, tf.shape(rhs))
-
         def vjp(x_bar):
-            w = _solve(gamma, x_bar, None, rtol, max_steps)
-            again = _solve(gamma, rhs, tf.stop_gradient(x), rtol, max_steps)
-            return _sum_to_maps(-w * again, gamma), w
+            w = _solve(gamma, x_bar, rtol, max_steps)
+            known = _known_solution(gamma, rhs, x, rtol, max_steps)
+            return _sum_to_maps(-w * known, gamma), w
 
-        return x, vjp
+        return tf.identity(x), vjp
 
     return tf.ensure_shape(differentiable(gamma, rhs), rhs.shape)
 
@@ -253,6 +255,9 @@ def _validated(f, v, gamma) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         raise ValueError("`f`, `v` and `gamma` must agree in batch, height and width. " + received)
     if tf.executing_eagerly():
         _check_gamma(gamma)
+    # Sizes that are only known when the graph runs must not broadcast either.
+    v = tf.reshape(v, tf.concat([tf.shape(f)[:3], [v.shape[-1]]], axis=0))
+    gamma = tf.reshape(gamma, tf.concat([tf.shape(f)[:3], [gamma.shape[-1]]], axis=0))
     all_zero = tf.reduce_all(tf.equal(gamma, 0), axis=[1, 2], keepdims=True)
     floor = tf.cast(ALL_ZERO_GAMMA_FLOOR, gamma.dtype)
     return f, v, tf.where(all_zero, floor, gamma)

@@ -68,8 +68,8 @@ def conjugate_gradient(
     4. a system that is not positive definite (a curvature `<p, A p> <= 0`) stops where it
        is, reported as not converged; one that contains NaN or infinity gives NaN.
 
-    It is not differentiable through its loop; `deepam_tf.reconstruct` differentiates the
-    solution itself.
+    A gradient through it would run back through every step; `deepam_tf.reconstruct`
+    differentiates the solution itself instead.
 
     Args:
         operator: `A`, of shape `[B, N, N]`, with `matvec`.

@@ -13,17 +13,24 @@ from tests import helpers
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = [
-    {"_startup"},
+    {"_startup", "_codecs"},
     {"operators", "solvers", "degradations", "metrics", "image_io"},
-    {"preconditioners", "data"},
+    {"preconditioners", "data", "proximal"},
     {"reconstruction"},
-    {"layers"},
-    {"models"},
+    {"layers", "alternating"},
+    {"models", "classical"},
     {"inference", "pretrained"},
     {"demo"},
     {"cli"},
 ]
-WITHOUT_KERAS = ["operators", "solvers", "preconditioners", "reconstruction"]
+WITHOUT_KERAS = [
+    "operators",
+    "solvers",
+    "preconditioners",
+    "reconstruction",
+    "proximal",
+    "alternating",
+]
 
 
 def imports(path: pathlib.Path) -> set[str]:

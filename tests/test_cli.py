@@ -95,10 +95,12 @@ def test_folder_goes_on_after_bad_files_and_names_them(tmp_path, capsys, scene):
         cv2.imwrite(str(source / name), scene)
     (source / "b.png").write_bytes(b"")
     (source / "c.jpg").write_text("not an image")
+    (source / "e.png").mkdir()
     (source / "notes.txt").write_text("ignored")
     code, out, err = in_process(capsys, "denoise", source, target)
     assert code == 1
-    assert "2 of 4 restored" in out
+    assert "2 of 5 restored" in out
+    assert "e.png" in err
     assert "b.png" in err
     assert "c.jpg" in err
     assert sorted(path.name for path in target.iterdir()) == ["a.png", "d.png"]
@@ -175,6 +177,17 @@ def test_bad_input_ends_with_one_line_and_code_2(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "empty"]
 
 
+@pytest.mark.parametrize("method", ["tv", "l0", "lp"])
+def test_classical_methods(tmp_path, capsys, scene, method):
+    cv2.imwrite(str(tmp_path / "a.png"), scene)
+    code, _, err = in_process(
+        capsys, "denoise", tmp_path / "a.png", tmp_path / "b.png", "--method", method, "--sigma=30"
+    )
+    assert (code, err) == (0, "")
+    restored = cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED)
+    assert restored[14:26, 20:35].std() < 0.8 * scene[14:26, 20:35].std()
+
+
 @pytest.mark.parametrize("sigma", ["0", "-3", "256", "nan", "much"])
 def test_impossible_noise_levels_are_refused(capsys, sigma):
     with pytest.raises(SystemExit) as stop:
@@ -187,6 +200,19 @@ def test_info_lists_versions_and_weights(capsys):
     assert code == 0
     for text in ("tensorflow", "keras", "devices", "denoise_gray_s25", "BSD68", "dB"):
         assert text in out
+
+
+def test_demo_does_not_overwrite_photographs(tmp_path, capsys, scene):
+    cv2.imwrite(str(tmp_path / "photo.png"), scene)
+    assert in_process(capsys, "demo", tmp_path / "photo.png")[0] == 2
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "photo.png"), -1), scene)
+
+
+def test_paths_are_printed_as_they_are(tmp_path, capsys, scene):
+    cv2.imwrite(str(tmp_path / "a.png"), scene)
+    target = tmp_path / f"res[final]{'x' * 100}.png"
+    _, out, _ = in_process(capsys, "denoise", tmp_path / "a.png", target)
+    assert out.strip().endswith(str(target))
 
 
 def test_demo_restores_and_draws(tmp_path, capsys):

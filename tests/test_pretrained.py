@@ -20,6 +20,13 @@ def test_card_says_what_a_user_must_know(name):
     assert {"Set12", "BSD68"} <= set(card["results"])
 
 
+def test_default_weights_reach_what_is_required_of_them():
+    results = pretrained.pretrained_card("denoise_gray_s25")["results"]
+    assert results["BSD68"]["psnr"] >= 29.05
+    assert results["Set12"]["psnr"] >= 30.20
+    assert (pretrained._FOLDER / "denoise_gray_s25.npz").stat().st_size <= 4e6
+
+
 @pytest.mark.parametrize("name", deepam_tf.list_pretrained())
 def test_weights_denoise(name):
     clean = deepam_tf.image_io.read(_PICTURE).pixels[64:192, 64:192]
@@ -67,8 +74,11 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch):
 
 
 def test_overrides_reach_the_model():
-    model = deepam_tf.load_pretrained("denoise_gray_s25", rtol=1e-7, dtype="mixed_bfloat16")
+    model = deepam_tf.load_pretrained(
+        "denoise_gray_s25", rtol=1e-7, dtype="mixed_bfloat16", name="mine"
+    )
     assert model.rtol == 1e-7
+    assert model.name == "mine"
     assert model.get_layer("iteration_1_aggregation").compute_dtype == "bfloat16"
 
 

@@ -25,10 +25,15 @@ def test_example_runs(number, tmp_path, monkeypatch, rng):
     for path in ("noisy.png", "photos/a.png"):
         cv2.imwrite(path, image)
     names: dict = {"STEPS": 1, "EPOCHS": 1}
-    exec(BLOCKS[number], names)  # noqa: S102
+    exec(BLOCKS[number], names)
     for result in ("restored", "filled"):
         if result in names:
             assert np.all(np.isfinite(names[result]))
+
+
+def test_links_lead_somewhere():
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (pathlib.Path(__file__).parent.parent / link).exists(), link
 
 
 def test_long_example_has_the_promised_length():

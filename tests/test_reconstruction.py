@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import collections
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -173,25 +175,66 @@ def test_gradient_of_gamma_stays_accurate_where_gamma_is_large(rng):
     assert np.linalg.norm(single - exact) <= 1e-3 * np.linalg.norm(exact)
 
 
-def graph_of_gradient(max_steps):
+def operations_of_gradient(solve):
     @tf.function
     def step(f, v, gamma):
         with tf.GradientTape() as tape:
             tape.watch(gamma)
-            loss = tf.reduce_sum(deepam_tf.reconstruct(f, v, gamma, max_steps=max_steps))
+            loss = tf.reduce_sum(solve(f, v, gamma))
         return tape.gradient(loss, gamma)
 
     x = tf.TensorSpec([None, None, None, 1])
-    return step.get_concrete_function(x, tf.TensorSpec([None, None, None, 2]), x).graph
+    graph = step.get_concrete_function(x, tf.TensorSpec([None, None, None, 2]), x).graph
+    graph = graph.as_graph_def()
+    nodes = [*graph.node, *(n for function in graph.library.function for n in function.node_def)]
+    return collections.Counter(node.op for node in nodes)
 
 
-def test_graph_does_not_grow_with_the_step_limit():
-    def size(graph):
-        return len(graph.as_graph_def().node), sorted(
-            len(function.node_def) for function in graph.as_graph_def().library.function
-        )
+def test_memory_and_graph_do_not_grow_with_the_step_limit():
+    def reconstruct(max_steps):
+        return lambda *x: deepam_tf.reconstruct(*x, max_steps=max_steps)
 
-    assert size(graph_of_gradient(10)) == size(graph_of_gradient(1000))
+    def through_the_loop(f, v, gamma):
+        operator = deepam_tf.ReconstructionOperator(gamma)
+        rhs = deepam_tf.image_gradient_adjoint(v - deepam_tf.image_gradient(f))
+        return deepam_tf.conjugate_gradient(operator, tf.reshape(rhs, [tf.shape(f)[0], -1])).x
+
+    operations = operations_of_gradient(reconstruct(10))
+    assert operations == operations_of_gradient(reconstruct(1000))
+    # What a loop keeps of each step for its gradient, it pushes onto such lists.
+    assert operations["TensorListPushBack"] == 0
+    assert operations_of_gradient(through_the_loop)["TensorListPushBack"] > 0
+
+
+def test_gradient_belongs_to_the_result_even_if_the_solve_was_cut_short(rng):
+    f, v, gamma = (tf.constant(x) for x in problem(rng, (1, 12, 12, 1), low=1e-3, high=1e-2))
+    with tf.GradientTape() as tape:
+        tape.watch([f, v, gamma])
+        u = deepam_tf.reconstruct(f, v, gamma, max_steps=5)
+        loss = tf.reduce_sum(u)
+    f_bar, v_bar, gamma_bar = tape.gradient(loss, [f, v, gamma])
+    w = f_bar / gamma
+    np.testing.assert_allclose(v_bar, deepam_tf.image_gradient(w), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(gamma_bar, w * (f - u), rtol=1e-9, atol=1e-9)
+
+
+def test_third_derivative(rng):
+    gamma = tf.constant(1.7, tf.float64)
+    f, v = tf.constant([[[[1.0]]]], tf.float64), tf.constant([[[[0.0, 0.0]]]], tf.float64)
+    f = tf.concat([f, -2 * f], axis=2)
+    v = tf.concat([v, v], axis=2)
+    with tf.GradientTape() as c:
+        c.watch(gamma)
+        with tf.GradientTape() as b:
+            b.watch(gamma)
+            with tf.GradientTape() as a:
+                a.watch(gamma)
+                u = deepam_tf.reconstruct(f, v, gamma * tf.ones_like(f), rtol=1e-14)[0, 0, 0, 0]
+            first = a.gradient(u, gamma)
+        second = b.gradient(first, gamma)
+    # Two pixels: u_0 = -1/2 + 3/2 gamma / (gamma + 2).
+    assert float(second) == pytest.approx(-6 / (1.7 + 2) ** 3)
+    assert float(c.gradient(second, gamma)) == pytest.approx(18 / (1.7 + 2) ** 4)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -223,6 +266,44 @@ def test_nan_in_one_image_changes_no_other(rng):
     u = deepam_tf.reconstruct(f, v, gamma)
     np.testing.assert_allclose(u[1], clean[1], rtol=1e-12)
     assert np.all(np.isnan(u[0]))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_float32_and_nan_in_a_function(rng, jit_compile):
+    f, v, gamma = (x.astype("float32") for x in problem(rng))
+    expected = deepam_tf.reconstruct(f, v, gamma)
+    compiled = tf.function(deepam_tf.reconstruct, jit_compile=jit_compile)
+    np.testing.assert_allclose(compiled(f, v, gamma), expected, atol=1e-5)
+    f[0, 1, 1, 0] = np.nan
+    u = compiled(f, v, gamma)
+    assert np.all(np.isnan(u[0]))
+    np.testing.assert_allclose(u[1], expected[1], atol=1e-5)
+
+
+def test_sizes_that_differ_at_run_time_are_refused():
+    function = tf.function(
+        deepam_tf.reconstruct,
+        input_signature=[tf.TensorSpec([None, None, None, n]) for n in (1, 2, 1)],
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        function(tf.zeros([1, 4, 4, 1]), tf.zeros([1, 1, 1, 2]), tf.ones([1, 4, 4, 1]))
+
+
+def test_flips_and_turns_of_the_data_flip_and_turn_the_result(rng):
+    f, v, gamma = problem(rng, (1, 6, 6, 1))
+    v[:, -1, :, 0] = v[:, :, -1, 1] = 0.0
+    u = deepam_tf.reconstruct(f, v, gamma, rtol=1e-13).numpy()
+
+    # Left to right, a difference changes sign and belongs to the pixel before.
+    dy, dx = v[:, :, ::-1, :1], -np.roll(v[:, :, ::-1, 1:], -1, axis=2)
+    flipped = deepam_tf.reconstruct(
+        f[:, :, ::-1], np.concatenate([dy, dx], -1), gamma[:, :, ::-1], rtol=1e-13
+    )
+    np.testing.assert_allclose(flipped, u[:, :, ::-1], atol=1e-9)
+    transposed = deepam_tf.reconstruct(
+        *(x.swapaxes(1, 2) for x in (f, v[..., ::-1], gamma)), rtol=1e-13
+    )
+    np.testing.assert_allclose(transposed, u.swapaxes(1, 2), atol=1e-9)
 
 
 def test_hole_in_the_data_is_filled_from_the_gradients(rng):

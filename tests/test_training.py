@@ -133,17 +133,44 @@ def test_command_survives_kill_and_goes_on(tmp_path, folder):
 
 
 def test_bad_folders_end_with_one_line(tmp_path, folder, capsys):
-    options = ["--out", str(tmp_path / "run"), "--validation", "0"]
+    options = ["--out", str(tmp_path / "run")]
     assert train.main(["--data", str(tmp_path / "missing"), *options]) == 2
     assert "existing folder" in capsys.readouterr().err
     assert train.main(["--data", str(folder), "--crop-size", "4096", *options]) == 2
-    assert "at least as large as the crop" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "3 images are smaller" in out
+    assert "at least as large as the crop" in err
 
 
-def test_checkpoint_of_another_model_is_refused(tmp_path, images, small_model):
-    train.train(dataclasses.replace(TINY, num_steps=2), images, [], tmp_path, verbose=0)
+def test_a_run_goes_on_with_its_own_recipe_alone(tmp_path, images, small_model):
+    short = dataclasses.replace(TINY, num_steps=2)
+    train.train(short, images, [], tmp_path, verbose=0)
+    other = dataclasses.replace(TINY, num_iterations=1, seed=3)
+    with pytest.raises(ValueError, match=r"Received: other values of num_iterations, seed"):
+        train.train(other, images, [], tmp_path, verbose=0)
+    (tmp_path / "config.json").unlink()
     with pytest.raises(ValueError, match=r"fit its configuration.*Received"):
-        train.train(dataclasses.replace(TINY, num_iterations=1), images, [], tmp_path, verbose=0)
+        train.train(other, images, [], tmp_path, verbose=0)
+
+
+def test_nan_stops_the_run_and_is_never_saved(tmp_path, images, small_model, monkeypatch):
+    train.train(dataclasses.replace(TINY, num_steps=2), images, [], tmp_path, verbose=0)
+    good = (tmp_path / "model.keras").read_bytes()
+    crops = train.data.denoising_crops
+    monkeypatch.setattr(
+        train.data,
+        "denoising_crops",
+        lambda *a, **k: crops(*a, **k).map(lambda x, y: ({"image": x["image"] * float("nan")}, y)),
+    )
+    with pytest.raises(FloatingPointError, match=r"finite.*Received"):
+        train.train(TINY, images, [], tmp_path, verbose=0)
+    assert (tmp_path / "model.keras").read_bytes() == good
+    assert tf.train.latest_checkpoint(tmp_path / "checkpoints").endswith("ckpt-1")
+
+
+def test_steps_must_fill_whole_epochs():
+    with pytest.raises(ValueError, match=r"multiple.*Received"):
+        dataclasses.replace(TINY, num_steps=3)
 
 
 def test_muon_orthogonalises_hidden_kernels_and_leaves_the_rest_to_adam(rng):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 __all__ = ["LearningRateLogger", "ResumableCheckpoint"]
@@ -51,7 +52,9 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         return True
 
     def on_epoch_end(self, epoch, logs=None) -> None:
-        self._manager.save(checkpoint_number=epoch + 1)
+        # A checkpoint of NaN would be where the next run starts.
+        if np.isfinite((logs or {}).get("loss", np.nan)):
+            self._manager.save(checkpoint_number=epoch + 1)
 
 
 class LearningRateLogger(keras.callbacks.Callback):

@@ -42,6 +42,13 @@ class TrainingConfig:
     dtype: str = "mixed_bfloat16"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.num_steps < 1 or self.steps_per_epoch < 1 or self.num_steps % self.steps_per_epoch:
+            raise ValueError(
+                "`num_steps` must be a positive multiple of `steps_per_epoch`. Received: "
+                f"num_steps={self.num_steps}, steps_per_epoch={self.steps_per_epoch}."
+            )
+
 
 CONFIGS = {
     "denoise_gray_s25": TrainingConfig(),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import functools
 import io
 import os
 import pathlib
@@ -23,9 +24,10 @@ import numpy as np
 import rich.console
 import rich.progress
 import rich.table
+import tensorflow as tf
 
 import deepam_tf
-from deepam_tf import data, degradations, image_io, metrics
+from deepam_tf import classical, data, degradations, image_io, metrics, pretrained
 from deepam_tf.inference import Restorer
 from training import peers
 
@@ -122,11 +124,24 @@ def _models(args: argparse.Namespace) -> dict[str, peers.Denoiser]:
     overrides = {} if args.rtol is None else {"rtol": args.rtol}
     methods = {}
     for name in args.model:
+        trained = 255 * pretrained.pretrained_card(name)["noise_stddev"]
+        if abs(args.sigma - trained) > 0.5:
+            print(f"note: {name} was trained for sigma {trained:g} alone.", file=sys.stderr)
         model = deepam_tf.load_pretrained(name, **overrides)
         restorer = Restorer(model)
         # Bound as a default: each function keeps its own restorer.
         methods[name] = lambda image, restorer=restorer: restorer(image[..., np.newaxis])[..., 0]
     return methods
+
+
+def _own_classical(noise_stddev: float) -> dict[str, peers.Denoiser]:
+    compiled = {
+        name: tf.function(
+            functools.partial(method, noise_stddev=noise_stddev), reduce_retracing=True
+        )
+        for name, method in classical.METHODS.items()
+    }
+    return {f"{name} (ours)": peers.gray(denoise) for name, denoise in compiled.items()}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -154,10 +169,19 @@ def main(argv: list[str] | None = None) -> int:
         images = {
             path.name: data.to_channels(image_io.read(path).pixels, 1)[..., 0] for path in paths
         }
+        small = [name for name, image in images.items() if min(image.shape) < metrics.SSIM_WINDOW]
+        if small:
+            raise ValueError(
+                f"Images must have at least {metrics.SSIM_WINDOW} pixels a side for SSIM. "
+                f"Received: {small[0]} and {len(small) - 1} others smaller than that."
+            )
         noise_stddev = args.sigma / 255
         methods = _models(args)
         if args.peers:
             methods |= peers.classical_denoisers(noise_stddev)
+            methods |= _own_classical(noise_stddev)
+            if args.dncnn is None:
+                console.print("DnCNN is left out: --dncnn names the folder of its weights.")
         if args.dncnn is not None:
             methods["DnCNN"] = peers.dncnn(args.dncnn / f"sigma{args.sigma:g}.npz")
         with rich.progress.Progress(transient=True) as progress:
@@ -168,9 +192,12 @@ def main(argv: list[str] | None = None) -> int:
         header = [
             f"{args.data.name}: {len(images)} images, gray, sigma {args.sigma:g}",
             *(line for line in (__doc__ or "").splitlines() if line and not line[0].isspace()),
-            f"{platform.machine()}, {os.cpu_count()} cores, deepam_tf {deepam_tf.__version__}",
+            f"tolerance of the solves: {'that of the model' if args.rtol is None else args.rtol}",
+            f"deepam_tf {deepam_tf.__version__}, tensorflow {tf.__version__}, "
+            f"{os.cpu_count()} cores, {platform.machine()}",
         ]
-        out = args.out or pathlib.Path("results") / f"{args.data.name}_s{args.sigma:g}.csv"
+        suffix = "" if args.rtol is None else f"_rtol{args.rtol:g}"
+        out = args.out or pathlib.Path("results") / f"{args.data.name}_s{args.sigma:g}{suffix}.csv"
         write_csv(out, scores, header)
     except (image_io.ImageFileError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

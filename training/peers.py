@@ -9,13 +9,13 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["TV_WEIGHT_PER_STDDEV", "classical_denoisers", "dncnn", "total_variation"]
+__all__ = ["TV_WEIGHT_PER_STDDEV", "classical_denoisers", "dncnn", "gray", "total_variation"]
 
 Denoiser = Callable[[np.ndarray], np.ndarray]
 
-TV_WEIGHT_PER_STDDEV = 0.85
+TV_WEIGHT_PER_STDDEV = 0.75
 """Weight of scikit-image's total variation over the noise's standard deviation: the best
-mean PSNR on 40 BSDS500 training images at sigma 25 (`python -m benchmarks.tune_tv`)."""
+mean PSNR on 40 BSDS500 training images at sigma 25 (`python -m benchmarks.tune_classical`)."""
 
 
 def classical_denoisers(noise_stddev: float) -> dict[str, Denoiser]:
@@ -42,8 +42,13 @@ def classical_denoisers(noise_stddev: float) -> dict[str, Denoiser]:
             sigma=noise_stddev,
             fast_mode=True,
         ),
-        "TV": total_variation(TV_WEIGHT_PER_STDDEV * noise_stddev),
+        "TV (scikit-image)": total_variation(TV_WEIGHT_PER_STDDEV * noise_stddev),
     }
+
+
+def gray(denoise: Callable[[np.ndarray], tf.Tensor]) -> Denoiser:
+    """A function of batches `[1, H, W, 1]` as one of images `[H, W]`."""
+    return lambda image: np.asarray(denoise(image[np.newaxis, :, :, np.newaxis]))[0, :, :, 0]
 
 
 def total_variation(weight: float) -> Denoiser:

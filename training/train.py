@@ -59,6 +59,7 @@ def train(
     trainer = _compiled(model, names, config)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = ResumableCheckpoint(out / "checkpoints", trainer)
+    _check_same_recipe(config, out / "config.json")
     checkpoint.restore()
     step = int(trainer.optimizer.iterations)
     (out / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
@@ -71,7 +72,7 @@ def train(
         seed=config.seed,
         first_batch=step,
     )
-    trainer.fit(
+    history = trainer.fit(
         batches.map(lambda x, y: (x, dict.fromkeys(names, y["restored"]))),
         initial_epoch=step // config.steps_per_epoch,
         epochs=config.num_steps // config.steps_per_epoch,
@@ -86,8 +87,27 @@ def train(
         ],
         verbose=verbose,
     )
+    if not np.all(np.isfinite(history.history.get("loss", []))):
+        raise FloatingPointError(
+            "The loss must stay finite. "
+            f"Received: NaN or infinity after step {int(trainer.optimizer.iterations)}; the last "
+            f"good epoch is in {out / 'checkpoints'}. Lower the learning rate or look at the data."
+        )
     model.save(out / "model.keras")
     return model
+
+
+def _check_same_recipe(config: TrainingConfig, stored: pathlib.Path) -> None:
+    """A run goes on with its own recipe; only its length may change."""
+    if not stored.exists():
+        return
+    before, now = json.loads(stored.read_text()), dataclasses.asdict(config)
+    changed = sorted(key for key in now if key != "num_steps" and before.get(key) != now[key])
+    if changed:
+        raise ValueError(
+            "A run must go on with the configuration it began with. Received: other values of "
+            f"{', '.join(changed)} than {stored} holds. Choose another folder."
+        )
 
 
 def _compiled(model: DeepAM, names: list[str], config: TrainingConfig) -> keras.Model:
@@ -147,34 +167,39 @@ def main(argv: list[str] | None = None) -> int:
         "--out", type=pathlib.Path, help="folder of the run; runs/CONFIG by default"
     )
     parser.add_argument(
-        "--validation", type=int, default=8, help="images held out of the training data"
+        "--validation", type=int, default=4, help="images held out, at most one in ten (4)"
     )
     for field in ("num_steps", "batch_size", "crop_size", "steps_per_epoch"):
         parser.add_argument(f"--{field.replace('_', '-')}", type=int)
     args = parser.parse_args(argv)
 
     config = CONFIGS[args.config]
-    changed = {
-        field.name: getattr(args, field.name)
-        for field in dataclasses.fields(config)
-        if getattr(args, field.name, None) is not None
-    }
-    config = dataclasses.replace(config, **changed)
     try:
+        changed = {
+            field.name: getattr(args, field.name)
+            for field in dataclasses.fields(config)
+            if getattr(args, field.name, None) is not None
+        }
+        config = dataclasses.replace(config, **changed)
         images = list(
             itertools.chain.from_iterable(
                 data.load_images(folder, config.image_channels) for folder in args.data
             )
         )
-        # Spread over the whole list, which is often sorted by scene.
-        held_out = set(np.linspace(0, len(images) - 1, args.validation, dtype=int).tolist())
+        large = [image for image in images if min(image.shape[:2]) >= config.crop_size]
+        if len(large) < len(images):
+            left_out = len(images) - len(large)
+            print(f"note: {left_out} images are smaller than the crops and left out.")
+        # At most one in ten, spread over the whole list, which is often sorted by scene.
+        count = min(args.validation, len(large) // 10)
+        held_out = set(np.linspace(0, len(large) - 1, count, dtype=int).tolist())
         train(
             config,
-            [image for i, image in enumerate(images) if i not in held_out],
-            [images[i] for i in sorted(held_out)],
+            [image for i, image in enumerate(large) if i not in held_out],
+            [large[i] for i in sorted(held_out)],
             args.out or pathlib.Path("runs") / args.config,
         )
-    except (ImageFileError, ValueError) as error:
+    except (ImageFileError, ValueError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

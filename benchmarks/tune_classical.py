@@ -1,31 +1,34 @@
-"""Find the weight of scikit-image's total variation that suits training images best.
+"""Find how strongly each classical regulariser should smooth, on training images.
 
-    python -m benchmarks.tune_tv --data BSDS500/train [--sigma 25]
+    python -m benchmarks.tune_classical --data BSDS500/train [--sigma 25]
 
-Only training images may decide it: the figure goes into `training.peers` and from there into
-tables of test images.
+Only training images may decide it: the factors go into `deepam_tf.classical` and
+`training.peers`, and from there into tables of test images.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import functools
 import pathlib
 import sys
 
 import numpy as np
 import rich.console
 import rich.progress
+import tensorflow as tf
 
-from deepam_tf import data
+from deepam_tf import classical, data
 from training import peers
 from training.evaluate import evaluate, summary_table
 
-FACTORS = (0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0)
+STEPS = (0.8, 0.9, 1.0, 1.1, 1.25)
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tune_tv")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tune_classical")
     parser.add_argument("--data", type=pathlib.Path, required=True, help="training images")
     parser.add_argument("--sigma", type=float, default=25.0, help="noise level, 0..255")
     parser.add_argument("--count", type=int, default=40, help="images to use")
@@ -34,13 +37,20 @@ def main(argv: list[str] | None = None) -> int:
     every = data.load_images(args.data)
     chosen = np.linspace(0, len(every) - 1, args.count, dtype=int)
     images = {str(i): every[i][..., 0].astype(np.float32) / 255 for i in chosen}
-    methods = {
-        f"weight {factor:g} sigma": peers.total_variation(factor * stddev) for factor in FACTORS
-    }
+
+    methods = {}
+    for step in STEPS:
+        weight = step * peers.TV_WEIGHT_PER_STDDEV
+        methods[f"scikit-image TV {weight:.3g}"] = peers.total_variation(weight * stddev)
+        for name, method in classical.METHODS.items():
+            changed = dataclasses.replace(method, factor=step * method.factor)
+            methods[f"{name} {changed.factor:.3g}"] = peers.gray(
+                tf.function(functools.partial(changed, noise_stddev=stddev), reduce_retracing=True)
+            )
     with rich.progress.Progress(transient=True) as progress:
         task = progress.add_task("images", total=len(images) * len(methods))
         scores = evaluate(images, methods, stddev, on_image=lambda: progress.advance(task))
-    rich.console.Console().print(summary_table(scores, f"TV, sigma {args.sigma:g}"))
+    rich.console.Console().print(summary_table(scores, f"sigma {args.sigma:g}"))
     return 0
 
 
