@@ -13,6 +13,7 @@ EXTRAS = {
     "serve": [],  # a SavedModel needs TensorFlow alone
     "bench": [
         "bm3d>=4.0",
+        "matplotlib>=3.8",
         "scikit-image>=0.24",
         "scipy>=1.11",
     ],

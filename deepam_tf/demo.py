@@ -12,9 +12,9 @@ from deepam_tf.degradations import benchmark_noise
 from deepam_tf.inference import restore
 from deepam_tf.pretrained import load_pretrained, pretrained_card
 
-__all__ = ["run"]
+__all__ = ["PICTURE", "run"]
 
-_PICTURE = pathlib.Path(__file__).parent / "assets" / "astronaut.png"
+PICTURE = pathlib.Path(__file__).parent / "assets" / "astronaut.png"
 _CAPTION_HEIGHT = 28
 
 
@@ -36,7 +36,7 @@ def run(
     Raises:
         image_io.ImageFileError: if the file cannot be written.
     """
-    clean = image_io.read(_PICTURE).pixels
+    clean = image_io.read(PICTURE).pixels
     noise_stddev = pretrained_card(model_name)["noise_stddev"]
     noisy = clean + benchmark_noise(clean.shape, noise_stddev, 0)
     restored = np.clip(restore(load_pretrained(model_name), noisy), 0.0, 1.0)

@@ -8,7 +8,7 @@ import tensorflow as tf
 import deepam_tf
 from deepam_tf import proximal
 from deepam_tf.degradations import benchmark_noise
-from deepam_tf.demo import _PICTURE
+from deepam_tf.demo import PICTURE
 
 ELEMENTWISE = {
     "L1": (proximal.TotalVariation(isotropic=False), lambda v: np.abs(v)),
@@ -190,7 +190,7 @@ def test_guide_saves_the_edges_it_shows(rng):
 
 @pytest.fixture(scope="module")
 def portrait():
-    clean = deepam_tf.image_io.read(_PICTURE).pixels[60:156, 60:156]
+    clean = deepam_tf.image_io.read(PICTURE).pixels[60:156, 60:156]
     return clean, (clean + benchmark_noise(clean.shape, 25 / 255, 0))[np.newaxis]
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import deepam_tf
 from deepam_tf.degradations import benchmark_noise
-from deepam_tf.demo import _PICTURE
+from deepam_tf.demo import PICTURE
 
 NAME = "denoise_gray_s25"
 
@@ -86,7 +86,7 @@ def test_wrong_channels_and_tiles_are_refused(model):
 def test_solves_of_the_shipped_weights_are_converged(model, noisy):
     # Not co-adapted to a truncated solve: a tolerance 100 times tighter changes nothing.
     tight = deepam_tf.load_pretrained(NAME, rtol=model.rtol / 100)
-    clean = deepam_tf.image_io.read(_PICTURE).pixels
+    clean = deepam_tf.image_io.read(PICTURE).pixels
     portrait = clean + benchmark_noise(clean.shape, 25 / 255, 0)
     decibels = [
         float(deepam_tf.metrics.psnr(clean[np.newaxis], deepam_tf.restore(m, portrait)[np.newaxis]))

@@ -6,7 +6,7 @@ import pytest
 import deepam_tf
 from deepam_tf import pretrained
 from deepam_tf.degradations import benchmark_noise
-from deepam_tf.demo import _PICTURE
+from deepam_tf.demo import PICTURE
 from tests import helpers
 
 
@@ -29,7 +29,7 @@ def test_default_weights_reach_what_is_required_of_them():
 
 @pytest.mark.parametrize("name", deepam_tf.list_pretrained())
 def test_weights_denoise(name):
-    clean = deepam_tf.image_io.read(_PICTURE).pixels[64:192, 64:192]
+    clean = deepam_tf.image_io.read(PICTURE).pixels[64:192, 64:192]
     stddev = pretrained.pretrained_card(name)["noise_stddev"]
     noisy = clean + benchmark_noise(clean.shape, stddev, 0)
     restored = deepam_tf.restore(deepam_tf.load_pretrained(name), noisy)
