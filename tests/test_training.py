@@ -168,6 +168,16 @@ def test_nan_stops_the_run_and_is_never_saved(tmp_path, images, small_model, mon
     assert tf.train.latest_checkpoint(tmp_path / "checkpoints").endswith("ckpt-1")
 
 
+def test_a_run_can_start_from_another(tmp_path, images, small_model):
+    start = train.DeepAM(2)
+    for variable in start.variables:
+        variable.assign(variable + 0.01)
+    still = dataclasses.replace(TINY, num_steps=2, learning_rate=0.0)
+    model = train.train(still, images, [], tmp_path, initial_model=start, verbose=0)
+    for a, b in zip(model.trainable_variables, start.trainable_variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_steps_must_fill_whole_epochs():
     with pytest.raises(ValueError, match=r"multiple.*Received"):
         dataclasses.replace(TINY, num_steps=3)

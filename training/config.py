@@ -52,4 +52,8 @@ class TrainingConfig:
 
 CONFIGS = {
     "denoise_gray_s25": TrainingConfig(),
+    # One more cosine from the weights of the first: `--init RUN/model.keras`.
+    "denoise_gray_s25_restart": TrainingConfig(
+        num_steps=1300, steps_per_epoch=650, learning_rate=1e-3, warmup_steps=100, seed=1
+    ),
 }

@@ -33,6 +33,7 @@ def train(
     validation_images: list[np.ndarray],
     out: pathlib.Path,
     *,
+    initial_model: keras.Model | None = None,
     verbose: str | int = "auto",
 ) -> DeepAM:
     """Train a model, or go on training it, and save it.
@@ -42,6 +43,7 @@ def train(
         train_images: uint8 arrays `[H, W, C]`.
         validation_images: uint8 arrays `[H, W, C]`, restored whole after each epoch.
         out: folder of the run: `checkpoints/`, `logs/` for TensorBoard, `model.keras`.
+        initial_model: whose weights to start from, of the same architecture.
         verbose: of `keras.Model.fit`; 1 is a progress bar.
 
     Returns:
@@ -54,6 +56,8 @@ def train(
         rtol=config.rtol,
         dtype=config.dtype,
     )
+    if initial_model is not None:
+        model.set_weights(initial_model.get_weights())
     # What carries a loss: the result, and the iterates before it.
     names = ["restored", *(f"u_{k}" for k in range(1, config.num_iterations))]
     trainer = _compiled(model, names, config)
@@ -166,6 +170,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=pathlib.Path, help="folder of the run; runs/CONFIG by default"
     )
+    parser.add_argument("--init", type=pathlib.Path, help="model.keras to start from")
     parser.add_argument(
         "--validation", type=int, default=4, help="images held out, at most one in ten (4)"
     )
@@ -198,6 +203,9 @@ def main(argv: list[str] | None = None) -> int:
             [image for i, image in enumerate(large) if i not in held_out],
             [large[i] for i in sorted(held_out)],
             args.out or pathlib.Path("runs") / args.config,
+            initial_model=None
+            if args.init is None
+            else keras.saving.load_model(args.init, compile=False),
         )
     except (ImageFileError, ValueError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
