@@ -1,0 +1,123 @@
+"""Average the weights of runs that share a beginning, and re-estimate the batch statistics.
+
+    python -m training.average RUN [RUN ...] --data FOLDER [FOLDER ...] --out RUN
+
+Runs that end in the same valley average to a point deeper in it (Izmailov et al., "Averaging
+weights leads to wider optima and better generalization", 2018). The moving statistics of batch
+normalisation do not average; and even of one run they are the noisy memory of its last hundred
+small crops. They are replaced by means over many larger crops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import rich.progress
+import tensorflow as tf
+
+from deepam_tf import DeepAM, FusedBatchNormalization, data
+from deepam_tf.image_io import ImageFileError
+from training.config import TrainingConfig
+
+__all__ = ["average_weights", "main", "reestimate_statistics"]
+
+
+def average_weights(models: list[keras.Model]) -> list[np.ndarray]:
+    """Mean of each weight over models of one architecture.
+
+    Args:
+        models: at least one model.
+
+    Returns:
+        Weights for `set_weights`.
+
+    Raises:
+        ValueError: if the models differ in number or shape of their weights.
+    """
+    weights = [model.get_weights() for model in models]
+    shapes = [[array.shape for array in one] for one in weights]
+    if any(other != shapes[0] for other in shapes):
+        raise ValueError("Models to average must have the same architecture.")
+    return [np.mean(arrays, axis=0) for arrays in zip(*weights, strict=True)]
+
+
+def reestimate_statistics(model: keras.Model, images: list[tf.Tensor], *, on_batch=None) -> None:
+    """Set the moving statistics of batch normalisation to means over batches.
+
+    Args:
+        model: its `FusedBatchNormalization` layers are changed, nothing else.
+        images: noisy batches `[B, H, W, C]`, or any iterable of them.
+        on_batch: called after each batch.
+    """
+    layers = [x for x in model._flatten_layers() if isinstance(x, FusedBatchNormalization)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0  # after a batch, the moving statistics are its own
+    run = tf.function(lambda image: model({"image": image}, training=True), reduce_retracing=True)
+    sums, count = [0.0] * (2 * len(layers)), 0
+    for image in images:
+        run(image)
+        values = [v.numpy() for x in layers for v in (x.moving_mean, x.moving_variance)]
+        sums, count = [a + b for a, b in zip(sums, values, strict=True)], count + 1
+        if on_batch is not None:
+            on_batch()
+    for i, (layer, momentum) in enumerate(zip(layers, momenta, strict=True)):
+        layer.momentum = momentum
+        layer.moving_mean.assign(sums[2 * i] / count)
+        layer.moving_variance.assign(sums[2 * i + 1] / count)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.average", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("runs", type=pathlib.Path, nargs="+", help="folders with model.keras")
+    parser.add_argument("--data", type=pathlib.Path, nargs="+", required=True)
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder to make")
+    parser.add_argument("--batches", type=int, default=200)
+    parser.add_argument("--crop-size", type=int, default=96)
+    args = parser.parse_args(argv)
+    try:
+        config = TrainingConfig(**json.loads((args.runs[0] / "config.json").read_text()))
+        models = [keras.saving.load_model(run / "model.keras", compile=False) for run in args.runs]
+        images = [
+            image
+            for folder in args.data
+            for image in data.load_images(folder, config.image_channels)
+            if min(image.shape[:2]) >= args.crop_size
+        ]
+        model: DeepAM = models[0]
+        model.set_weights(average_weights(models))
+        crops = data.denoising_crops(
+            images,
+            noise_stddev=config.noise_stddev,
+            crop_size=args.crop_size,
+            batch_size=config.batch_size,
+            seed=config.seed,
+        )
+        with rich.progress.Progress(transient=True) as progress:
+            task = progress.add_task("batches", total=args.batches)
+            reestimate_statistics(
+                model,
+                (x["image"] for x, _ in crops.take(args.batches)),
+                on_batch=lambda: progress.advance(task),
+            )
+        args.out.mkdir(parents=True, exist_ok=True)
+        model.save(args.out / "model.keras")
+        stored = json.dumps(dataclasses.asdict(config), indent=2)
+        (args.out / "config.json").write_text(stored + "\n")
+    except (ImageFileError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
