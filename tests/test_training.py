@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
 import deepam_tf
-from training import evaluate, peers, release, train
+from training import average, evaluate, peers, release, train
 from training.config import CONFIGS
 from training.optimizers import ConvMuon
 
@@ -176,6 +176,34 @@ def test_a_run_can_start_from_another(tmp_path, images, small_model):
     model = train.train(still, images, [], tmp_path, initial_model=start, verbose=0)
     for a, b in zip(model.trainable_variables, start.trainable_variables, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_average_of_runs_with_statistics_of_its_own(tmp_path, folder, images, small_model):
+    models = []
+    for name, seed in (("a", 0), ("b", 1)):
+        config = dataclasses.replace(TINY, num_steps=2, seed=seed)
+        models.append(train.train(config, images, [], tmp_path / name, verbose=0))
+    code = average.main(
+        [str(tmp_path / "a"), str(tmp_path / "b"), "--data", str(folder), "--out"]
+        + [str(tmp_path / "c"), "--batches", "2", "--crop-size", "32"]
+    )
+    assert code == 0
+    result = keras.saving.load_model(tmp_path / "c" / "model.keras", compile=False)
+    for own, a, b in zip(*(m.trainable_variables for m in (result, *models)), strict=True):
+        np.testing.assert_allclose(own, (np.asarray(a) + np.asarray(b)) / 2, atol=1e-6)
+
+
+def test_statistics_are_means_over_the_batches(rng):
+    model = deepam_tf.DeepAM(1, filters=4, depth=3)
+    batches = [tf.constant(rng.normal(size=(2, 8, 8, 1)), tf.float32) for _ in range(3)]
+    average.reestimate_statistics(model, batches)
+    layer = model.get_layer("iteration_1_aggregation")
+    outputs = [layer.convolutions[0](batch).numpy() for batch in batches]
+    expected = np.mean([x.mean(axis=(0, 1, 2)) for x in outputs], axis=0)
+    np.testing.assert_allclose(layer.normalizations[0].moving_mean, expected, atol=1e-5)
+    expected = np.mean([x.var(axis=(0, 1, 2)) for x in outputs], axis=0)
+    np.testing.assert_allclose(layer.normalizations[0].moving_variance, expected, rtol=1e-4)
+    assert layer.normalizations[0].momentum == 0.99
 
 
 def test_steps_must_fill_whole_epochs():

@@ -15,13 +15,14 @@ import dataclasses
 import json
 import pathlib
 import sys
+from collections.abc import Iterable
 
 import keras
 import numpy as np
 import rich.progress
 import tensorflow as tf
 
-from deepam_tf import DeepAM, FusedBatchNormalization, data
+from deepam_tf import FusedBatchNormalization, data
 from deepam_tf.image_io import ImageFileError
 from training.config import TrainingConfig
 
@@ -47,12 +48,14 @@ def average_weights(models: list[keras.Model]) -> list[np.ndarray]:
     return [np.mean(arrays, axis=0) for arrays in zip(*weights, strict=True)]
 
 
-def reestimate_statistics(model: keras.Model, images: list[tf.Tensor], *, on_batch=None) -> None:
+def reestimate_statistics(
+    model: keras.Model, images: Iterable[tf.Tensor], *, on_batch=None
+) -> None:
     """Set the moving statistics of batch normalisation to means over batches.
 
     Args:
         model: its `FusedBatchNormalization` layers are changed, nothing else.
-        images: noisy batches `[B, H, W, C]`, or any iterable of them.
+        images: noisy batches `[B, H, W, C]`.
         on_batch: called after each batch.
     """
     layers = [x for x in model._flatten_layers() if isinstance(x, FusedBatchNormalization)]
@@ -93,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
             for image in data.load_images(folder, config.image_channels)
             if min(image.shape[:2]) >= args.crop_size
         ]
-        model: DeepAM = models[0]
+        model = models[0]
         model.set_weights(average_weights(models))
         crops = data.denoising_crops(
             images,
