@@ -65,7 +65,7 @@ def figure_2(image: np.ndarray):
         "one step, true gradients": deepam_tf.reconstruct(noisy, truth, np.full_like(noisy, 5.0)),
         "reference": image[np.newaxis],
     }
-    figure, axes = plt.subplots(1, 5, figsize=(15, 3.4), constrained_layout=True)
+    figure, axes = plt.subplots(1, 5, figsize=(15, 4), constrained_layout=True)
     for axis, (name, panel) in zip(axes, panels.items(), strict=True):
         decibels = float(metrics.psnr(image[np.newaxis], panel)[0])
         title = name if name == "reference" else f"{name}\n{decibels:.2f} dB"

@@ -70,9 +70,9 @@ def test_depth_colour_and_alpha_are_kept(tmp_path, capsys, scene):
     color16 = np.stack([scene, scene[::-1], scene[:, ::-1]], -1).astype(np.uint16) * 257
     alpha = np.arange(color16[..., 0].size, dtype=np.uint16).reshape(color16.shape[:2])
     cv2.imwrite(str(tmp_path / "a.png"), np.dstack([color16, alpha]))
-    code, _, _ = in_process(capsys, "denoise", tmp_path / "a.png", tmp_path / "b.tiff")
+    code, _, _ = in_process(capsys, "denoise", tmp_path / "a.png", tmp_path / "b.png")
     assert code == 0
-    before, after = image_io.read(tmp_path / "a.png"), image_io.read(tmp_path / "b.tiff")
+    before, after = image_io.read(tmp_path / "a.png"), image_io.read(tmp_path / "b.png")
     assert after.dtype == np.uint16
     np.testing.assert_array_equal(after.alpha, before.alpha)
     assert np.abs(after.pixels - before.pixels).mean() < 0.1
