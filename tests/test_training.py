@@ -117,15 +117,16 @@ def test_command_survives_kill_and_goes_on(tmp_path, folder):
         str(tmp_path / "run"), "--validation", "1", "--num-steps", "8", "--steps-per-epoch", "2",
         "--batch-size", "1", "--crop-size", "16",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     checkpoints = tmp_path / "run" / "checkpoints"
     deadline = time.monotonic() + 300
-    while not (checkpoints / "ckpt-2.index").exists():
-        assert process.poll() is None, process.communicate()[0].decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            while not (checkpoints / "ckpt-2.index").exists():
+                assert process.poll() is None, f"ended with {process.returncode}"
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Epoch 1/4" not in done.stdout
     assert "Epoch 4/4" in done.stdout
