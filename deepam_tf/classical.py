@@ -2,8 +2,8 @@
 
 For noise of standard deviation `s` and a regulariser of degree `p` (total variation 1, L0 0,
 Lp p), `lambda = factor * s^(p - 2)` makes the result scale with the image and its noise. The
-factors are near the best mean PSNR on training images of BSDS500 at sigma 25
-(`python -m benchmarks.tune_classical --count 6`).
+factors come from a coarse search on six training images of BSDS500 at sigma 25;
+`python -m benchmarks.tune_classical` searches around them.
 """
 
 from __future__ import annotations
