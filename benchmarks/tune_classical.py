@@ -23,7 +23,7 @@ from deepam_tf import classical, data
 from training import peers
 from training.evaluate import evaluate, summary_table
 
-STEPS = (0.8, 0.9, 1.0, 1.1, 1.25)
+STEPS = (0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
 
 
 def main(argv: list[str] | None = None) -> int:

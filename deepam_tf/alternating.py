@@ -193,7 +193,8 @@ def guide_weight(guide: tf.Tensor, scale: float) -> tf.Tensor:
 def _u_step(f: tf.Tensor, v: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
     if gamma.shape.rank:
         gamma = tf.broadcast_to(gamma, tf.concat([tf.shape(f)[:3], tf.shape(gamma)[-1:]], 0))
-        return reconstruct(f, v, gamma, rtol=1e-6, max_steps=2000)
+        # As beta grows, gamma falls below anything that plain steps could cope with.
+        return reconstruct(f, v, gamma, preconditioner="multigrid", rtol=1e-6)
     constant = tf.fill(tf.concat([tf.shape(f)[:1], [1, 1, 1]], 0), gamma)
     constant = tf.broadcast_to(constant, tf.concat([tf.shape(f)[:3], [1]], 0))
     operator = ReconstructionOperator(constant, num_channels=f.shape[-1])

@@ -77,7 +77,7 @@ def augment(images: tf.Tensor, choice: tf.Tensor) -> tf.Tensor:
 def denoising_crops(
     images: list[np.ndarray],
     *,
-    noise_stddev: float,
+    noise_stddev: float | tuple[float, float],
     crop_size: int,
     batch_size: int,
     seed: int = 0,
@@ -89,7 +89,8 @@ def denoising_crops(
 
     Args:
         images: uint8 arrays `[H, W, C]`, none smaller than the crop.
-        noise_stddev: standard deviation of the noise in units of [0, 1].
+        noise_stddev: standard deviation of the noise in units of [0, 1]; or the two ends of a
+            range, from which each crop gets its own, which the model is then told.
         crop_size: side of the square crops in pixels.
         batch_size: crops in a batch.
         seed: seed of every random choice.
@@ -97,7 +98,8 @@ def denoising_crops(
 
     Returns:
         Dataset of `({"image": noisy}, {"restored": clean})`, float32 in [0, 1] plus noise,
-        `[batch_size, crop_size, crop_size, C]`.
+        `[batch_size, crop_size, crop_size, C]`; where the level varies also
+        `"noise_stddev"`, `[batch_size, 1, 1, 1]`, beside `"image"`.
 
     Raises:
         ValueError: if there is no image, or one is smaller than the crop.
@@ -131,9 +133,15 @@ def denoising_crops(
         choice = tf.cast(_uniform_int(seeds[3], 8), tf.int32)
         crop = augment(tf.image.convert_image_dtype(crop, tf.float32), choice)
         clean = tf.ensure_shape(crop, [crop_size, crop_size, channels])
-        # Its own stream: seeds[3] + 1 would be another sample's.
-        noisy = add_gaussian_noise(clean, noise_stddev, tf.random.fold_in(seeds[3], 1))
-        return {"image": noisy}, {"restored": clean}
+        # Streams of its own: seeds[3] + 1 would be another sample's.
+        noise_seed = tf.random.fold_in(seeds[3], 1)
+        if not isinstance(noise_stddev, tuple):
+            noisy = add_gaussian_noise(clean, noise_stddev, noise_seed)
+            return {"image": noisy}, {"restored": clean}
+        low, high = noise_stddev
+        level = tf.random.stateless_uniform([1, 1, 1], tf.random.fold_in(seeds[3], 2), low, high)
+        noisy = add_gaussian_noise(clean, level, noise_seed)
+        return {"image": noisy, "noise_stddev": level}, {"restored": clean}
 
     indices = tf.data.Dataset.range(first_batch * batch_size, np.iinfo(np.int64).max)
     samples = indices.map(sample, num_parallel_calls=tf.data.AUTOTUNE)

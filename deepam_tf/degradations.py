@@ -8,12 +8,15 @@ import tensorflow as tf
 __all__ = ["add_gaussian_noise", "benchmark_noise"]
 
 
-def add_gaussian_noise(image: tf.Tensor, noise_stddev: float, seed: tf.Tensor) -> tf.Tensor:
+def add_gaussian_noise(
+    image: tf.Tensor, noise_stddev: float | tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
     """Add white Gaussian noise; the result is not clipped.
 
     Args:
         image: any shape, floating.
-        noise_stddev: standard deviation in the units of `image` (sigma / 255 for [0, 1]).
+        noise_stddev: standard deviation in the units of `image` (sigma / 255 for [0, 1]),
+            a number or broadcast against `image`.
         seed: two integers, `[2]`; the same seed gives the same noise.
 
     Returns:

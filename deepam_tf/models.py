@@ -24,12 +24,20 @@ class DeepAM(keras.Model):
     `iteration_{k}_aggregation` and `iteration_{k}_reconstruction` give every `v_k`,
     `gamma_k` and `u_k`; `iterates()` returns them all.
 
+    With `noise_level` one model serves every noise level: it takes a second input,
+    `"noise_stddev"`, `[B, H, W, 1]` or `[B, 1, 1, 1]`, in the image's units. Its networks
+    see it, and those after the first see the observation `f` beside `u_{k-1}`.
+
     Args:
         num_iterations: `K`, how many times the network and the solve are unrolled.
         image_channels: channels `C` of the image.
         filters: feature maps of each hidden convolution.
         depth: convolutions in each aggregation network.
         gamma_min: floor of the confidence `gamma`.
+        pixel_unshuffle: side of the pixel blocks that are one place of the networks' grid,
+            see `AggregationNetwork`; 2 costs a quarter.
+        residual: the networks give `v - D u` instead of `v`.
+        noise_level: take the noise level as an input.
         rtol: relative tolerance of the linear solves.
         max_steps: most conjugate gradient steps in each solve.
         dtype: Keras dtype policy of the networks, by default the global one. The solves
@@ -57,6 +65,9 @@ class DeepAM(keras.Model):
         filters: int = 64,
         depth: int = 10,
         gamma_min: float = 0.02,
+        pixel_unshuffle: int = 1,
+        residual: bool = False,
+        noise_level: bool = False,
         rtol: float = 1e-5,
         max_steps: int = 500,
         dtype=None,
@@ -69,17 +80,27 @@ class DeepAM(keras.Model):
 
         # === Functional model ===
         image = keras.Input((None, None, image_channels), dtype=solve_dtype, name="image")
+        inputs = {"image": image}
+        if noise_level:
+            inputs["noise_stddev"] = keras.Input(
+                (None, None, 1), dtype=solve_dtype, name="noise_stddev"
+            )
         u = image
         iterates = {}
         for k in range(1, num_iterations + 1):
+            seen = u
+            if noise_level:
+                seen = [u, inputs["noise_stddev"], *([image] if k > 1 else [])]
             v, gamma = AggregationNetwork(
                 image_channels,
                 filters=filters,
                 depth=depth,
                 gamma_min=gamma_min,
+                pixel_unshuffle=pixel_unshuffle,
+                residual=residual,
                 dtype=policy,
                 name=f"iteration_{k}_aggregation",
-            )(u)
+            )(seen)
             u = Reconstruction(
                 rtol=rtol,
                 max_steps=max_steps,
@@ -87,9 +108,10 @@ class DeepAM(keras.Model):
                 name=f"iteration_{k}_reconstruction",
             )([image, v, gamma])
             iterates |= {f"u_{k}": u, f"v_{k}": v, f"gamma_{k}": gamma}
-        super().__init__(inputs={"image": image}, outputs={"restored": u}, **kwargs)
+        super().__init__(inputs=inputs, outputs={"restored": u}, **kwargs)
 
         # === Config ===
+        self._named_inputs = inputs
         self._iterates = iterates
         self._policy = policy
         self.num_iterations = num_iterations
@@ -97,6 +119,9 @@ class DeepAM(keras.Model):
         self.filters = filters
         self.depth = depth
         self.gamma_min = gamma_min
+        self.pixel_unshuffle = pixel_unshuffle
+        self.residual = residual
+        self.noise_level = noise_level
         self.rtol = rtol
         self.max_steps = max_steps
 
@@ -104,12 +129,12 @@ class DeepAM(keras.Model):
         """A model of the same layers that also returns every intermediate result.
 
         Returns:
-            A functional `keras.Model` from `{"image"}` to `{"restored", "u_k", "v_k",
+            A functional `keras.Model` from this model's inputs to `{"restored", "u_k", "v_k",
             "gamma_k"}` for `k = 1..K`. It shares this model's weights: training one trains
             the other.
         """
         return keras.Model(
-            {"image": self.inputs[0]},
+            self._named_inputs,
             {"restored": self._iterates[f"u_{self.num_iterations}"], **self._iterates},
             name=f"{self.name}_iterates",
         )
@@ -123,6 +148,9 @@ class DeepAM(keras.Model):
             "filters": self.filters,
             "depth": self.depth,
             "gamma_min": self.gamma_min,
+            "pixel_unshuffle": self.pixel_unshuffle,
+            "residual": self.residual,
+            "noise_level": self.noise_level,
             "rtol": self.rtol,
             "max_steps": self.max_steps,
             "dtype": keras.dtype_policies.serialize(self._policy),

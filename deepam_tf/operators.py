@@ -13,9 +13,16 @@ Nothing here imports Keras.
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 
-__all__ = ["ReconstructionOperator", "image_gradient", "image_gradient_adjoint"]
+__all__ = [
+    "ReconstructionOperator",
+    "SymmetricImageOperator",
+    "image_gradient",
+    "image_gradient_adjoint",
+]
 
 
 def image_gradient(u: tf.Tensor) -> tf.Tensor:
@@ -81,7 +88,74 @@ def image_gradient_adjoint(v: tf.Tensor) -> tf.Tensor:
         return rows + columns
 
 
-class ReconstructionOperator(tf.linalg.LinearOperator):
+class SymmetricImageOperator(tf.linalg.LinearOperator):
+    """Base of symmetric positive definite operators on flattened images `[B, H*W*C]`.
+
+    A subclass says what it does to images in `_apply`.
+
+    Args:
+        image_shape: dynamic shape `[B, H, W, C]` of the images.
+        static_shape: what is known of it when the graph is built.
+        dtype: of the images.
+        parameters: arguments of the subclass, for `tf.linalg.LinearOperator`.
+        name: name of the operator.
+    """
+
+    def __init__(
+        self,
+        image_shape: tf.Tensor,
+        static_shape: tf.TensorShape,
+        dtype: tf.DType,
+        parameters: dict,
+        name: str,
+    ) -> None:
+        self._image_shape = image_shape
+        self._static_image_shape = static_shape
+        super().__init__(
+            dtype=dtype,
+            is_non_singular=True,
+            is_self_adjoint=True,
+            is_positive_definite=True,
+            is_square=True,
+            parameters=parameters,
+            name=name,
+        )
+
+    def _apply(self, image: tf.Tensor) -> tf.Tensor:
+        """The operator's product with images `[B, H, W, C]`."""
+        raise NotImplementedError
+
+    @property
+    def image_shape(self) -> tf.Tensor:
+        """Dynamic shape `[B, H, W, C]` of the images the operator acts on."""
+        return self._image_shape
+
+    @property
+    def static_image_shape(self) -> tf.TensorShape:
+        """What of `image_shape` is known when the graph is built."""
+        return self._static_image_shape
+
+    def _shape(self) -> tf.TensorShape:
+        batch, *image = self._static_image_shape.as_list()
+        pixels = None if None in image else math.prod(image)
+        return tf.TensorShape([batch, pixels, pixels])
+
+    def _shape_tensor(self) -> tf.Tensor:
+        pixels = tf.reduce_prod(self._image_shape[1:])
+        return tf.stack([self._image_shape[0], pixels, pixels])
+
+    def _matvec(self, x: tf.Tensor, adjoint: bool = False) -> tf.Tensor:
+        del adjoint  # self-adjoint
+        return tf.reshape(self._apply(tf.reshape(x, self._image_shape)), tf.shape(x))
+
+    def _matmul(self, x: tf.Tensor, adjoint: bool = False, adjoint_arg: bool = False) -> tf.Tensor:
+        del adjoint  # self-adjoint
+        columns = tf.linalg.adjoint(x) if adjoint_arg else x
+        columns = tf.einsum("...nr->r...n", columns)
+        return tf.einsum("r...n->...nr", tf.map_fn(self._matvec, columns))
+
+
+class ReconstructionOperator(SymmetricImageOperator):
     """`A = Gamma + D^T D`, one symmetric operator for each image of a batch.
 
     It acts on flattened images: `A.matvec(x)` takes and returns `[B, H*W*C]`, a plain
@@ -130,13 +204,11 @@ class ReconstructionOperator(tf.linalg.LinearOperator):
                 )
             self._num_channels: int = channels
             super().__init__(
-                dtype=self._gamma.dtype,
-                is_non_singular=True,
-                is_self_adjoint=True,
-                is_positive_definite=True,
-                is_square=True,
-                parameters=parameters,
-                name=name,
+                tf.concat([tf.shape(self._gamma)[:3], [channels]], axis=0),
+                self._gamma.shape[:3].concatenate(channels),
+                self._gamma.dtype,
+                parameters,
+                name,
             )
 
     @property
@@ -149,30 +221,11 @@ class ReconstructionOperator(tf.linalg.LinearOperator):
         """Channels `C` of the images the operator acts on."""
         return self._num_channels
 
-    @property
-    def image_shape(self) -> tf.Tensor:
-        """Dynamic shape `[B, H, W, C]` of the images the operator acts on."""
-        return tf.concat([tf.shape(self._gamma)[:3], [self._num_channels]], axis=0)
-
-    def _shape(self) -> tf.TensorShape:
-        batch, height, width = self._gamma.shape[:3].as_list()
-        pixels = None
-        if height is not None and width is not None:
-            pixels = height * width * self._num_channels
-        return tf.TensorShape([batch, pixels, pixels])
-
-    def _shape_tensor(self) -> tf.Tensor:
+    def _apply(self, image: tf.Tensor) -> tf.Tensor:
         shape = self.image_shape
-        pixels = tf.reduce_prod(shape[1:])
-        return tf.stack([shape[0], pixels, pixels])
-
-    def _matvec(self, x: tf.Tensor, adjoint: bool = False) -> tf.Tensor:
-        del adjoint  # self-adjoint
-        shape = self.image_shape
-        image = tf.reshape(x, shape)
         # One image row as one contiguous vector: a step of one pixel along x is a shift
         # by C. Slices of [B, H, W*C] are several times faster than those of [B, H, W, C].
-        rows = tf.reshape(x, [shape[0], shape[1], -1])
+        rows = tf.reshape(image, [shape[0], shape[1], -1])
         step = self._num_channels
         dy = rows[:, 1:] - rows[:, :-1]
         dx = rows[:, :, step:] - rows[:, :, :-step]
@@ -182,15 +235,7 @@ class ReconstructionOperator(tf.linalg.LinearOperator):
             + tf.pad(dx, [[0, 0], [0, 0], [step, 0]])
             - tf.pad(dx, [[0, 0], [0, 0], [0, step]])
         )
-        product = self._gamma * image + tf.reshape(laplacian, shape)
-        return tf.reshape(product, tf.shape(x))
-
-    def _matmul(self, x: tf.Tensor, adjoint: bool = False, adjoint_arg: bool = False) -> tf.Tensor:
-        del adjoint  # self-adjoint
-        columns = tf.linalg.adjoint(x) if adjoint_arg else x
-        columns = tf.einsum("...nr->r...n", columns)
-        product = tf.map_fn(self._matvec, columns)
-        return tf.einsum("r...n->...nr", product)
+        return self._gamma * image + tf.reshape(laplacian, shape)
 
     def _diag_part(self) -> tf.Tensor:
         """`gamma` plus the number of neighbours of each pixel."""

@@ -23,9 +23,13 @@ Nothing here imports Keras.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+
 import tensorflow as tf
 
 from deepam_tf import preconditioners
+from deepam_tf._validation import ALL_ZERO_GAMMA_FLOOR, validated
 from deepam_tf.operators import (
     ReconstructionOperator,
     image_gradient,
@@ -34,9 +38,6 @@ from deepam_tf.operators import (
 from deepam_tf.solvers import CGResult, conjugate_gradient
 
 __all__ = ["ALL_ZERO_GAMMA_FLOOR", "energy", "reconstruct", "reconstruct_with_info"]
-
-ALL_ZERO_GAMMA_FLOOR = 1e-6
-"""What an image whose `gamma` is zero everywhere is given instead (see `reconstruct`)."""
 
 
 def energy(u: tf.Tensor, f: tf.Tensor, v: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
@@ -72,15 +73,18 @@ def reconstruct(
     v: tf.Tensor,
     gamma: tf.Tensor,
     *,
+    preconditioner: str | tf.linalg.LinearOperator = "auto",
+    u0: tf.Tensor | None = None,
     rtol: float = 1e-5,
+    atol: float = 0.0,
     max_steps: int = 500,
     name: str = "reconstruct",
 ) -> tf.Tensor:
     """The image closest to `f` (weighted by `gamma`) whose gradients are close to `v`.
 
-    Solves `(Gamma + D^T D) u = Gamma f + D^T v` (paper, eq. 7) by conjugate gradients with
-    the Jacobi preconditioner. Differentiable in `f`, `v` and `gamma`, any number of times,
-    at the cost of one more solve and with memory independent of `max_steps`.
+    Solves `(Gamma + D^T D) u = Gamma f + D^T v` (paper, eq. 7) by preconditioned conjugate
+    gradients. Differentiable in `f`, `v` and `gamma`, any number of times, at the cost of one
+    more solve and with memory independent of `max_steps`.
 
     `gamma` may be zero on part of an image: there, the data are ignored and the gradients
     integrated from the surroundings. An image whose `gamma` is zero everywhere has no
@@ -92,18 +96,25 @@ def reconstruct(
         v: target gradients, `[B, H, W, 2C]`, maps ordered (dy, dx), in the units of `f`.
         gamma: confidence in `f`, `[B, H, W, 1]` or `[B, H, W, C]`, non-negative.
             Data are followed where it is well above 1, gradients where well below.
+        preconditioner: one of `preconditioners.NAMES`, or a symmetric positive definite
+            `tf.linalg.LinearOperator` of shape `[B, H*W*C, H*W*C]`. The adjoint solve uses
+            the same. `"auto"` chooses by the range of `gamma`, see `preconditioners`; in a
+            `tf.function` its graph holds all three candidates.
+        u0: a guess at `u`, `[B, H, W, C]`, `f` by default. No gradient flows into it.
         rtol: stop once the residual of the system for `u - f` is below `rtol` times its
             right-hand side `D^T (v - D f)`, image by image.
+        atol: or below `atol`, in the units of `f`; the adjoint solve knows `rtol` alone.
         max_steps: most conjugate gradient steps.
         name: name scope.
 
     Returns:
-        `u`, `[B, H, W, C]`. An image of the batch that holds NaN gives NaN, and changes no
-        other.
+        `u`, `[B, H, W, C]`. In a `tf.function`, an image of the batch that holds NaN gives
+        NaN and changes no other.
 
     Raises:
-        ValueError: if shapes do not match; in eager mode also if `gamma` is negative
-            somewhere or zero on a whole image.
+        ValueError: if shapes do not match, or there is no such preconditioner; in eager mode
+            also if something is not finite, or `gamma` is negative somewhere or zero on a
+            whole image.
         TypeError: if `f` is neither float32 nor float64.
 
     Example:
@@ -114,17 +125,19 @@ def reconstruct(
         True
     """
     with tf.name_scope(name):
-        f, v, gamma = _validated(f, v, gamma)
+        f, v, gamma = validated(f, v, gamma)
+        how = _Solve(preconditioner, rtol, max_steps)
+        x0 = None if u0 is None else tf.stop_gradient(tf.convert_to_tensor(u0, f.dtype) - f)
 
         @tf.custom_gradient
         def differentiable(f, v, gamma):
             rhs = _correction_rhs(f, v)
-            correction = _solve_result(gamma, rhs, rtol, max_steps).x
+            correction = how.run(gamma, rhs, x0=x0, atol=atol).x
             correction = tf.stop_gradient(tf.reshape(correction, tf.shape(f)))
 
             def vjp(u_bar):
-                w = _solve(gamma, u_bar, rtol, max_steps)
-                known = _known_solution(gamma, _correction_rhs(f, v), correction, rtol, max_steps)
+                w = _solve(gamma, u_bar, how)
+                known = _known_solution(gamma, _correction_rhs(f, v), correction, how)
                 return gamma * w, image_gradient(w), _sum_to_maps(-w * known, gamma)
 
             return f + correction, vjp
@@ -137,8 +150,12 @@ def reconstruct_with_info(
     v: tf.Tensor,
     gamma: tf.Tensor,
     *,
+    preconditioner: str | tf.linalg.LinearOperator = "auto",
+    u0: tf.Tensor | None = None,
     rtol: float = 1e-5,
+    atol: float = 0.0,
     max_steps: int = 500,
+    return_history: bool = False,
     name: str = "reconstruct_with_info",
 ) -> tuple[tf.Tensor, CGResult]:
     """`reconstruct`, and how the solve went; not differentiable.
@@ -147,8 +164,12 @@ def reconstruct_with_info(
         f: see `reconstruct`.
         v: see `reconstruct`.
         gamma: see `reconstruct`.
+        preconditioner: see `reconstruct`.
+        u0: see `reconstruct`.
         rtol: see `reconstruct`.
+        atol: see `reconstruct`.
         max_steps: see `reconstruct`.
+        return_history: whether to keep the residual norms of all steps.
         name: name scope.
 
     Returns:
@@ -166,9 +187,12 @@ def reconstruct_with_info(
         [True, True]
     """
     with tf.name_scope(name):
-        f, v, gamma = _validated(f, v, gamma)
-        result = _solve_result(gamma, _correction_rhs(f, v), rtol, max_steps)
-        result = CGResult(*(tf.stop_gradient(field) for field in result))
+        f, v, gamma = validated(f, v, gamma)
+        how = _Solve(preconditioner, rtol, max_steps)
+        x0 = None if u0 is None else tf.convert_to_tensor(u0, f.dtype) - f
+        rhs = _correction_rhs(f, v)
+        result = how.run(gamma, rhs, x0=x0, atol=atol, return_history=return_history)
+        result = CGResult(*(x if x is None else tf.stop_gradient(x) for x in result))
         return tf.stop_gradient(f + tf.reshape(result.x, tf.shape(f))), result
 
 
@@ -176,25 +200,70 @@ def _correction_rhs(f: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
     return image_gradient_adjoint(v - image_gradient(f))
 
 
-def _solve_result(gamma, rhs, rtol, max_steps) -> CGResult:
-    operator = ReconstructionOperator(gamma, num_channels=rhs.shape[-1])
-    return conjugate_gradient(
-        operator,
-        tf.reshape(rhs, operator.shape_tensor()[:2]),
-        preconditioner=preconditioners.jacobi(operator),
-        rtol=rtol,
-        max_steps=max_steps,
-    )
+@dataclasses.dataclass(frozen=True)
+class _Solve:
+    """How systems are solved; the derivatives of a solve are solves of the same kind."""
+
+    preconditioner: str | tf.linalg.LinearOperator
+    rtol: float
+    max_steps: int
+
+    def run(self, gamma, rhs, *, x0=None, atol=0.0, return_history=False) -> CGResult:
+        operator = ReconstructionOperator(gamma, num_channels=rhs.shape[-1])
+        flat = operator.shape_tensor()[:2]
+
+        def solve(preconditioner: tf.linalg.LinearOperator | None) -> CGResult:
+            return conjugate_gradient(
+                operator,
+                tf.reshape(rhs, flat),
+                preconditioner=preconditioner,
+                x0=None if x0 is None else tf.reshape(x0, flat),
+                rtol=self.rtol,
+                atol=atol,
+                max_steps=self.max_steps,
+                return_history=return_history,
+            )
+
+        if not isinstance(self.preconditioner, str):
+            result = solve(self.preconditioner)
+        elif self.preconditioner != "auto":
+            result = solve(preconditioners.make_preconditioner(self.preconditioner, operator))
+        else:
+            # Branches may not return None, which is what a history not asked for is.
+            branches = [
+                functools.partial(_fields, solve, name, operator)
+                for name in preconditioners.AUTO_CANDIDATES
+            ]
+            result = CGResult(*tf.switch_case(preconditioners.auto_choice(gamma), branches))
+        return result._replace(x=_with_exact_mean(result.x, gamma, rhs))
 
 
-def _solve(gamma, rhs, rtol, max_steps) -> tf.Tensor:
+def _fields(solve, name: str, operator: ReconstructionOperator) -> list[tf.Tensor]:
+    result = solve(preconditioners.make_preconditioner(name, operator))
+    return [field for field in result if field is not None]
+
+
+def _with_exact_mean(x: tf.Tensor, gamma: tf.Tensor, rhs: tf.Tensor) -> tf.Tensor:
+    """Shift each channel so that its equations hold in sum: `sum gamma x = sum rhs`.
+
+    A constant `c` leaves a residual of only `gamma c`: where `gamma` is small, a residual
+    within the tolerance can hide a shift that the eye sees. This removes it; being a
+    projection in the norm of `A`, it never makes the error larger there.
+    """
+    image = tf.reshape(x, tf.shape(rhs))
+    missing = tf.reduce_sum(rhs - gamma * image, axis=[1, 2], keepdims=True)
+    total = tf.reduce_sum(gamma * tf.ones_like(rhs), axis=[1, 2], keepdims=True)
+    return tf.reshape(image + missing / total, tf.shape(x))
+
+
+def _solve(gamma, rhs, how: _Solve) -> tf.Tensor:
     """`A(gamma)^-1 rhs` on images `[B, H, W, C]`, differentiable in both."""
-    x = _solve_result(gamma, rhs, rtol, max_steps).x
+    x = how.run(gamma, rhs).x
     x = tf.stop_gradient(tf.reshape(x, tf.shape(rhs)))
-    return _known_solution(gamma, rhs, x, rtol, max_steps)
+    return _known_solution(gamma, rhs, x, how)
 
 
-def _known_solution(gamma, rhs, x, rtol, max_steps) -> tf.Tensor:
+def _known_solution(gamma, rhs, x, how: _Solve) -> tf.Tensor:
     """`x`, which solves `A(gamma) x = rhs`, as a function of `gamma` and `rhs`.
 
     Its value costs nothing. Its derivative is a solve: `dx = A^-1 (drhs - dgamma x)`, hence
@@ -205,8 +274,8 @@ def _known_solution(gamma, rhs, x, rtol, max_steps) -> tf.Tensor:
     @tf.custom_gradient
     def differentiable(gamma, rhs):
         def vjp(x_bar):
-            w = _solve(gamma, x_bar, rtol, max_steps)
-            known = _known_solution(gamma, rhs, x, rtol, max_steps)
+            w = _solve(gamma, x_bar, how)
+            known = _known_solution(gamma, rhs, x, how)
             return _sum_to_maps(-w * known, gamma), w
 
         return tf.identity(x), vjp
@@ -226,54 +295,3 @@ def _ramp_like(u: tf.Tensor) -> tf.Tensor:
     shape = tf.shape(u)
     ramp = tf.range(shape[1])[:, tf.newaxis] + tf.range(shape[2])[tf.newaxis, :]
     return tf.broadcast_to(tf.cast(ramp, u.dtype)[tf.newaxis, :, :, tf.newaxis], shape)
-
-
-def _validated(f, v, gamma) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    f = tf.convert_to_tensor(f, name="f")
-    if f.dtype not in (tf.float32, tf.float64):
-        raise TypeError(
-            "`f` must be float32 or float64: a solve needs the digits. "
-            f"Received: f.dtype={f.dtype.name}. Cast it with tf.cast(f, tf.float32)."
-        )
-    v = tf.convert_to_tensor(v, dtype=f.dtype, name="v")
-    gamma = tf.convert_to_tensor(gamma, dtype=f.dtype, name="gamma")
-    received = f"Received: f.shape={f.shape}, v.shape={v.shape}, gamma.shape={gamma.shape}."
-    if not f.shape.rank == v.shape.rank == gamma.shape.rank == 4:
-        raise ValueError(
-            "`f`, `v` and `gamma` must have rank 4, [batch, height, width, channels]. " + received
-        )
-    channels = f.shape[-1]
-    if channels is None or v.shape[-1] != 2 * channels or gamma.shape[-1] not in (1, channels):
-        raise ValueError(
-            "With C channels in `f`, `v` must have 2C maps, (dy, dx), and `gamma` 1 or C. "
-            + received
-        )
-    if not (
-        f.shape[:3].is_compatible_with(v.shape[:3])
-        and f.shape[:3].is_compatible_with(gamma.shape[:3])
-    ):
-        raise ValueError("`f`, `v` and `gamma` must agree in batch, height and width. " + received)
-    if tf.executing_eagerly():
-        _check_gamma(gamma)
-    # Sizes that are only known when the graph runs must not broadcast either.
-    v = tf.reshape(v, tf.concat([tf.shape(f)[:3], [v.shape[-1]]], axis=0))
-    gamma = tf.reshape(gamma, tf.concat([tf.shape(f)[:3], [gamma.shape[-1]]], axis=0))
-    all_zero = tf.reduce_all(tf.equal(gamma, 0), axis=[1, 2], keepdims=True)
-    floor = tf.cast(ALL_ZERO_GAMMA_FLOOR, gamma.dtype)
-    return f, v, tf.where(all_zero, floor, gamma)
-
-
-def _check_gamma(gamma: tf.Tensor) -> None:
-    if bool(tf.reduce_any(gamma < 0)):
-        raise ValueError(
-            "`gamma` must not be negative: the energy would have no minimum. "
-            f"Received: min(gamma)={float(tf.reduce_min(gamma))}. Apply tf.nn.relu to it."
-        )
-    all_zero = tf.reduce_all(tf.equal(gamma, 0), axis=[1, 2])
-    if bool(tf.reduce_any(all_zero)):
-        images = tf.unique(tf.where(all_zero)[:, 0])[0].numpy().tolist()
-        raise ValueError(
-            "`gamma` must be positive on at least one pixel of each image and channel: the "
-            "solution is not unique otherwise. "
-            f"Received: gamma all zero in image(s) {images} of the batch. Add a small floor."
-        )

@@ -5,21 +5,24 @@ side `b`, steps run until each system satisfies
 
     ||b - A x||_2 <= max(rtol * ||b||_2, atol)
 
-or `max_steps` is reached. The recurrences are those of Saad, Iterative Methods for Sparse
-Linear Systems, 2nd ed., algorithm 9.1. Nothing here imports Keras, or knows of images.
+or its residual has stopped falling, or `max_steps` is reached. The recurrences are those of
+Saad, Iterative Methods for Sparse Linear Systems, 2nd ed., algorithm 9.1. Nothing here imports
+Keras, or knows of images.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 __all__ = ["CGResult", "conjugate_gradient"]
 
 
 class CGResult(NamedTuple):
-    """What `conjugate_gradient` returns; every field but `x` has one entry a system.
+    """What `conjugate_gradient` returns; most fields have one entry a system.
 
     Attributes:
         x: solution, `[B, N]`.
@@ -27,12 +30,20 @@ class CGResult(NamedTuple):
         residual_norm: `||b - A x||_2` recomputed from `x`, `[B]`. In float32 the residual
             that the recurrence carries is too optimistic below about 1e-6 `||b||`.
         converged: whether `residual_norm` is within twice the tolerance, `[B]`, bool.
+        stagnated: whether the system was given up above its tolerance because more steps
+            would not have helped, `[B]`, bool: the residual stopped falling, or the dtype
+            holds no closer solution, or `A` is not positive definite. A system that is
+            neither converged nor stagnated ran into `max_steps`, or holds NaN.
+        residual_history: `||b - A x||_2` before each step as the recurrence carries it,
+            `[max_steps + 1, B]`, NaN after a system's last; None unless asked for.
     """
 
     x: tf.Tensor
     num_steps: tf.Tensor
     residual_norm: tf.Tensor
     converged: tf.Tensor
+    stagnated: tf.Tensor
+    residual_history: tf.Tensor | None = None
 
 
 class _State(NamedTuple):
@@ -42,6 +53,8 @@ class _State(NamedTuple):
     rz: tf.Tensor
     active: tf.Tensor
     num_steps: tf.Tensor
+    lowest: tf.Tensor
+    num_stale: tf.Tensor
 
 
 def conjugate_gradient(
@@ -53,6 +66,7 @@ def conjugate_gradient(
     rtol: float = 1e-5,
     atol: float = 0.0,
     max_steps: int = 500,
+    return_history: bool = False,
     name: str = "conjugate_gradient",
 ) -> CGResult:
     """Solve `A x = b` for a batch of symmetric positive definite systems.
@@ -66,7 +80,8 @@ def conjugate_gradient(
        silently destroys gradients, whose right-hand sides are tiny;
     3. the residual reported is recomputed from the solution;
     4. a system that is not positive definite (a curvature `<p, A p> <= 0`) stops where it
-       is, reported as not converged; one that contains NaN or infinity gives NaN.
+       is, and so does one whose residual finds no new minimum for `100 + 4 sqrt(N)` steps;
+       both are reported. A system that contains NaN or infinity gives NaN.
 
     A gradient through it would run back through every step; `deepam_tf.reconstruct`
     differentiates the solution itself instead.
@@ -79,6 +94,7 @@ def conjugate_gradient(
         rtol: tolerance relative to `||b||_2`.
         atol: absolute tolerance, in units of `b`.
         max_steps: most steps any system may take.
+        return_history: whether to keep the residual norms of all steps.
         name: name scope.
 
     Returns:
@@ -110,23 +126,35 @@ def conjugate_gradient(
         scale = _power_of_two_above(tf.reduce_max(tf.abs(rhs), axis=1, keepdims=True))
         b = rhs / scale
         x = tf.zeros_like(b) if x0 is None else tf.convert_to_tensor(x0, b.dtype) / scale
-        tolerance = tf.maximum(rtol * tf.norm(b, axis=1), atol / scale[:, 0])
-        precondition = tf.identity if preconditioner is None else preconditioner.matvec
+        norm_of_b = tf.norm(b, axis=1)
+        tolerance = tf.maximum(rtol * norm_of_b, atol / scale[:, 0])
+        # The recurrence would go on towards 0 while x has long stopped changing.
+        # Solvable systems have plateaus too: of 1104 steps with N = 512^2 and gamma = 1e-6.
+        patience = 100 + 4 * tf.cast(tf.sqrt(tf.cast(tf.shape(b)[1], tf.float32)), tf.int32)
+        precision = float(np.finfo(b.dtype.as_numpy_dtype).eps)
+        target = tf.maximum(tolerance, precision * norm_of_b)
+        apply = _traced_once(operator.matvec)
+        precondition = (
+            tf.identity if preconditioner is None else _traced_once(preconditioner.matvec)
+        )
 
-        r = b if x0 is None else b - operator.matvec(x)
+        r = b if x0 is None else b - apply(x)
         z = precondition(r)
+        norm = tf.norm(r, axis=1)
         # A NaN compares as False: such a system is never active.
         start = _State(
             x=x,
             r=r,
             p=z,
             rz=_dot(r, z),
-            active=tf.norm(r, axis=1) > tolerance,
-            num_steps=tf.zeros_like(tolerance, dtype=tf.int32),
+            active=norm > target,
+            num_steps=tf.zeros_like(norm, dtype=tf.int32),
+            lowest=norm,
+            num_stale=tf.zeros_like(norm, dtype=tf.int32),
         )
 
-        def step(state: _State) -> tuple[_State]:
-            product = operator.matvec(state.p)
+        def step(state: _State) -> tuple[_State, tf.Tensor]:
+            product = apply(state.p)
             curvature = _dot(state.p, product)
             active = state.active & (curvature > 0) & (state.rz > 0)
             alpha = tf.where(active, tf.math.divide_no_nan(state.rz, curvature), 0)
@@ -135,33 +163,70 @@ def conjugate_gradient(
             z = precondition(r)
             rz = tf.where(active, _dot(r, z), state.rz)
             beta = tf.where(active, tf.math.divide_no_nan(rz, state.rz), 0)
-            return (
-                _State(
-                    x=x,
-                    r=r,
-                    p=z + beta[:, tf.newaxis] * state.p,
-                    rz=rz,
-                    active=active & (tf.norm(r, axis=1) > tolerance),
-                    num_steps=state.num_steps + tf.cast(active, tf.int32),
-                ),
+            norm = tf.norm(r, axis=1)
+            num_stale = tf.where(norm < state.lowest, 0, state.num_stale + 1)
+            stepped = _State(
+                x=x,
+                r=r,
+                p=z + beta[:, tf.newaxis] * state.p,
+                rz=rz,
+                active=active & (norm > target) & (num_stale < patience),
+                num_steps=state.num_steps + tf.cast(active, tf.int32),
+                lowest=tf.minimum(norm, state.lowest),
+                num_stale=num_stale,
             )
+            return stepped, tf.where(active, norm, np.nan)
 
-        (end,) = tf.while_loop(
-            lambda state: tf.reduce_any(state.active),
-            step,
-            (start,),
-            maximum_iterations=max_steps,
-        )
+        end, history = _iterate(start, step, norm, max_steps, return_history)
 
-        residual_norm = tf.norm(b - operator.matvec(end.x), axis=1)
+        residual_norm = tf.norm(b - apply(end.x), axis=1)
         finite = tf.math.is_finite(residual_norm)
-        solution = tf.where(finite[:, tf.newaxis], end.x * scale, float("nan"))
+        converged = finite & (residual_norm <= 2 * tolerance)
+        solution = tf.where(finite[:, tf.newaxis], end.x * scale, np.nan)
         return CGResult(
             x=tf.ensure_shape(solution, rhs.shape),
             num_steps=end.num_steps,
             residual_norm=residual_norm * scale[:, 0],
-            converged=finite & (residual_norm <= 2 * tolerance),
+            converged=converged,
+            stagnated=finite & ~converged & ~end.active,
+            residual_history=None if history is None else history * scale[:, 0],
         )
+
+
+def _iterate(start: _State, step, norm: tf.Tensor, max_steps: int, keep_history: bool):
+    """Step until no system is active; the last state, and the residual norms if wanted."""
+
+    def condition(state: _State, *_) -> tf.Tensor:
+        return tf.reduce_any(state.active)
+
+    if not keep_history:
+        (end,) = tf.while_loop(
+            condition, lambda state: step(state)[:1], (start,), maximum_iterations=max_steps
+        )
+        return end, None
+
+    def body(state: _State, k: tf.Tensor, norms: tf.TensorArray):
+        state, norm = step(state)
+        return state, k + 1, norms.write(k, norm)
+
+    norms = tf.TensorArray(norm.dtype, size=max_steps + 1, element_shape=norm.shape)
+    end, taken, norms = tf.while_loop(
+        condition, body, (start, 1, norms.write(0, norm)), maximum_iterations=max_steps
+    )
+    untaken = tf.range(max_steps + 1) >= taken
+    return end, tf.where(untaken[:, tf.newaxis], np.nan, norms.stack())
+
+
+def _traced_once(matvec: Callable[[tf.Tensor], tf.Tensor]):
+    """In a graph, one copy of what is called in two places; a V-cycle is hundreds of nodes.
+
+    Loops and branches forget static shapes, which those of `x` restore.
+    """
+
+    def product(x: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(matvec(x), x.shape)
+
+    return product if tf.executing_eagerly() else tf.function(product)
 
 
 def _dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -13,9 +13,10 @@ from tests import helpers
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = [
-    {"_startup", "_codecs"},
+    {"_startup", "_codecs", "_validation"},
     {"operators", "solvers", "degradations", "metrics", "image_io"},
-    {"preconditioners", "data", "proximal"},
+    {"multigrid", "data", "proximal"},
+    {"preconditioners"},
     {"reconstruction"},
     {"layers", "alternating"},
     {"models", "classical"},
@@ -26,6 +27,7 @@ LAYERS = [
 WITHOUT_KERAS = [
     "operators",
     "solvers",
+    "multigrid",
     "preconditioners",
     "reconstruction",
     "proximal",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 
 import numpy as np
 import pytest
@@ -25,16 +26,34 @@ def test_agrees_with_a_direct_solver(rng, shape, gamma_maps):
     np.testing.assert_allclose(u, helpers.spsolve_reconstruction(f, v, gamma), atol=1e-9)
 
 
-@pytest.mark.parametrize("exponent", [-3, -1, 0, 1, 3])
-def test_default_tolerance_in_float32_over_six_decades_of_gamma(rng, exponent):
-    f, v, _ = problem(rng, (1, 24, 24, 1))
-    gamma = np.full((1, 24, 24, 1), 10.0**exponent)
-    u = deepam_tf.reconstruct(*(x.astype("float32") for x in (f, v, gamma)))
-    exact = helpers.spsolve_reconstruction(f, v, gamma)
-    rhs = deepam_tf.image_gradient_adjoint(v - deepam_tf.image_gradient(f)).numpy()
-    # ||u - exact|| <= ||A^-1|| ||residual||, and the least eigenvalue of A is gamma.
-    bound = 2e-5 * np.linalg.norm(rhs) / gamma.min() + 3e-7 * np.linalg.norm(exact)
-    assert np.linalg.norm(u - exact) <= bound
+GAMMAS = {
+    **{f"{g:g}": lambda rng, shape, g=g: np.full(shape, g) for g in 10.0 ** np.arange(-3, 4)},
+    "uniform": lambda rng, shape: rng.uniform(1e-3, 1.0, shape),
+    "log-uniform": lambda rng, shape: 10 ** rng.uniform(-3, 3, shape),
+    "square": lambda rng, shape: (
+        np.where(np.arange(shape[2]) < 20, 1e-3, 1.0)[:, np.newaxis] * np.ones(shape)
+    ),
+}
+
+
+def value_and_gradients(f, v, gamma, weights, **options):
+    x = [tf.convert_to_tensor(array) for array in (f, v, gamma)]
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        u = deepam_tf.reconstruct(*x, **options)
+        loss = tf.reduce_sum(tf.cast(weights, u.dtype) * u)
+    return u, *tape.gradient(loss, x)
+
+
+@pytest.mark.parametrize("name", GAMMAS)
+def test_default_tolerance_in_float32_over_six_decades_of_gamma(rng, name):
+    f, v, _ = problem(rng, (1, 32, 32, 1))
+    gamma, weights = GAMMAS[name](rng, f.shape), rng.normal(size=f.shape)
+    exact = value_and_gradients(f, v, gamma, weights, preconditioner="multigrid", rtol=1e-12)
+    np.testing.assert_allclose(exact[0], helpers.spsolve_reconstruction(f, v, gamma), atol=1e-6)
+    single = value_and_gradients(*(x.astype("float32") for x in (f, v, gamma)), weights)
+    for a, b in zip(single, exact, strict=True):
+        assert tf.norm(tf.cast(a, tf.float64) - b) <= 1e-3 * tf.norm(b)
 
 
 def test_consistent_data_come_back_whatever_gamma(rng):
@@ -107,7 +126,8 @@ def test_channels_do_not_mix(rng):
 def test_gradient_is_that_of_finite_differences(rng, gamma_maps):
     f, v, gamma = problem(rng, (1, 4, 3, 2), gamma_maps)
     exact, numeric = tf.test.compute_gradient(
-        tf.function(lambda *x: deepam_tf.reconstruct(*x, rtol=1e-13)), [f, v, gamma]
+        tf.function(lambda *x: deepam_tf.reconstruct(*x, preconditioner="jacobi", rtol=1e-13)),
+        [f, v, gamma],
     )
     for a, b in zip(exact, numeric, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6 * abs(b).max())
@@ -118,7 +138,8 @@ def test_second_derivative_is_that_of_finite_differences(rng):
     def first(f, v, gamma):
         with tf.GradientTape() as tape:
             tape.watch([f, v, gamma])
-            loss = tf.reduce_sum(tf.sin(deepam_tf.reconstruct(f, v, gamma, rtol=1e-13)))
+            u = deepam_tf.reconstruct(f, v, gamma, preconditioner="jacobi", rtol=1e-13)
+            loss = tf.reduce_sum(tf.sin(u))
         return tf.concat([tf.reshape(x, [-1]) for x in tape.gradient(loss, [f, v, gamma])], 0)
 
     arguments = [tf.constant(x) for x in problem(rng, (1, 3, 3, 1))]
@@ -192,7 +213,7 @@ def operations_of_gradient(solve):
 
 def test_memory_and_graph_do_not_grow_with_the_step_limit():
     def reconstruct(max_steps):
-        return lambda *x: deepam_tf.reconstruct(*x, max_steps=max_steps)
+        return lambda *x: deepam_tf.reconstruct(*x, preconditioner="jacobi", max_steps=max_steps)
 
     def through_the_loop(f, v, gamma):
         operator = deepam_tf.ReconstructionOperator(gamma)
@@ -237,8 +258,16 @@ def test_third_derivative(rng):
     assert float(c.gradient(second, gamma)) == pytest.approx(18 / (1.7 + 2) ** 4)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_same_answer_and_gradient_in_a_function_of_unknown_sizes(rng, jit_compile):
+@pytest.mark.parametrize(
+    ("jit_compile", "preconditioner"),
+    [
+        (False, "jacobi"),
+        (True, "jacobi"),
+        pytest.param(False, "auto", marks=pytest.mark.slow),
+        pytest.param(True, "auto", marks=pytest.mark.slow),
+    ],
+)
+def test_same_answer_and_gradient_in_a_function_of_unknown_sizes(rng, jit_compile, preconditioner):
     @tf.function(
         jit_compile=jit_compile,
         input_signature=[tf.TensorSpec([None, None, None, n], tf.float64) for n in (2, 4, 1)],
@@ -246,7 +275,7 @@ def test_same_answer_and_gradient_in_a_function_of_unknown_sizes(rng, jit_compil
     def compiled(f, v, gamma):
         with tf.GradientTape() as tape:
             tape.watch([f, v, gamma])
-            u = deepam_tf.reconstruct(f, v, gamma, rtol=1e-12)
+            u = deepam_tf.reconstruct(f, v, gamma, preconditioner=preconditioner, rtol=1e-12)
             loss = tf.reduce_sum(u * u)
         return u, *tape.gradient(loss, [f, v, gamma])
 
@@ -259,20 +288,26 @@ def test_same_answer_and_gradient_in_a_function_of_unknown_sizes(rng, jit_compil
             np.testing.assert_allclose(a, b, atol=1e-8)
 
 
-def test_nan_in_one_image_changes_no_other(rng):
-    f, v, gamma = problem(rng)
-    clean = deepam_tf.reconstruct(f, v, gamma)
-    f[0, 2, 3, 1] = np.nan
-    u = deepam_tf.reconstruct(f, v, gamma)
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_refused_or_stays_in_its_image(rng, which, bad):
+    arguments = problem(rng)
+    solve = tf.function(functools.partial(deepam_tf.reconstruct, preconditioner="jacobi"))
+    clean = solve(*arguments)
+    arguments[which][0, 2, 3, 0] = bad
+    with pytest.raises(ValueError, match=r"must be finite.*Received: 1 NaN.*\[0\]"):
+        deepam_tf.reconstruct(*arguments)
+    u = solve(*arguments)
     np.testing.assert_allclose(u[1], clean[1], rtol=1e-12)
-    assert np.all(np.isnan(u[0]))
+    assert np.all(np.isnan(u[0][..., 0]))
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_float32_and_nan_in_a_function(rng, jit_compile):
     f, v, gamma = (x.astype("float32") for x in problem(rng))
     expected = deepam_tf.reconstruct(f, v, gamma)
-    compiled = tf.function(deepam_tf.reconstruct, jit_compile=jit_compile)
+    jacobi = functools.partial(deepam_tf.reconstruct, preconditioner="jacobi")
+    compiled = tf.function(jacobi, jit_compile=jit_compile)
     np.testing.assert_allclose(compiled(f, v, gamma), expected, atol=1e-5)
     f[0, 1, 1, 0] = np.nan
     u = compiled(f, v, gamma)
@@ -282,7 +317,7 @@ def test_float32_and_nan_in_a_function(rng, jit_compile):
 
 def test_sizes_that_differ_at_run_time_are_refused():
     function = tf.function(
-        deepam_tf.reconstruct,
+        functools.partial(deepam_tf.reconstruct, preconditioner="jacobi"),
         input_signature=[tf.TensorSpec([None, None, None, n]) for n in (1, 2, 1)],
     )
     with pytest.raises(tf.errors.InvalidArgumentError):
@@ -323,6 +358,67 @@ def test_gamma_zero_everywhere_is_refused_or_floored(rng):
     u = tf.function(deepam_tf.reconstruct)(f, v, gamma, rtol=1e-12, max_steps=5000)
     gamma[1] = deepam_tf.reconstruction.ALL_ZERO_GAMMA_FLOOR
     np.testing.assert_allclose(u, helpers.spsolve_reconstruction(f, v, gamma), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", deepam_tf.preconditioners.NAMES)
+def test_every_preconditioner_solves_and_differentiates(rng, name):
+    arguments = problem(rng, (1, 6, 5, 2), 2)
+    solve = tf.function(
+        lambda *x: deepam_tf.reconstruct(*x, preconditioner=name, rtol=1e-13)  # in a graph: fast
+    )
+    np.testing.assert_allclose(solve(*arguments), helpers.spsolve_reconstruction(*arguments))
+    square = lambda *x: tf.reduce_sum(solve(*x) ** 2)  # noqa: E731
+    reference = lambda *x: tf.reduce_sum(  # noqa: E731
+        deepam_tf.reconstruct(*x, preconditioner="none", rtol=1e-13) ** 2
+    )
+    for a, b in zip(gradients(square, *arguments), gradients(reference, *arguments), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-8)
+
+
+def test_preconditioner_may_be_an_operator(rng):
+    f, v, gamma = problem(rng, (2, 6, 5, 1))
+    exact_inverse = deepam_tf.ReconstructionOperator(gamma).inverse()
+    u, info = deepam_tf.reconstruct_with_info(f, v, gamma, preconditioner=exact_inverse)
+    assert info.num_steps.numpy().tolist() == [1, 1]
+    np.testing.assert_allclose(u, helpers.spsolve_reconstruction(f, v, gamma), atol=1e-9)
+    with pytest.raises(ValueError, match=r"one of.*Received: 'jacoby'.*'jacobi'"):
+        deepam_tf.reconstruct(f, v, gamma, preconditioner="jacoby")
+
+
+def test_a_good_guess_saves_steps_and_a_bad_one_costs_only_steps(rng):
+    f, v, gamma = problem(rng, (2, 12, 12, 1), low=0.01, high=0.1)
+    u = deepam_tf.reconstruct(f, v, gamma, rtol=1e-8)
+    again, no_steps = deepam_tf.reconstruct_with_info(f, v, gamma, u0=u, rtol=1e-7)
+    assert no_steps.num_steps.numpy().tolist() == [0, 0]
+    np.testing.assert_allclose(again, u, atol=1e-9)
+    far = deepam_tf.reconstruct(f, v, gamma, u0=u + 100.0, rtol=1e-8)
+    np.testing.assert_allclose(far, u, atol=1e-5)
+
+    def grads(**options):
+        return gradients(
+            lambda *x: tf.reduce_sum(deepam_tf.reconstruct(*x, rtol=1e-10, **options) ** 2),
+            f,
+            v,
+            gamma,
+        )
+
+    for a, b in zip(grads(), grads(u0=u), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_absolute_tolerance_is_in_the_units_of_the_image(rng):
+    f, v, gamma = problem(rng, (1, 12, 12, 1))
+    _, info = deepam_tf.reconstruct_with_info(f, v, gamma, rtol=0.0, atol=0.1)
+    assert 0.01 < float(info.residual_norm[0]) <= 0.1
+
+
+def test_equations_hold_in_sum_in_float32_even_after_few_steps(rng):
+    f, v, _ = problem(rng, (1, 64, 64, 2))
+    gamma = np.full((1, 64, 64, 1), 1e-3)
+    u = deepam_tf.reconstruct(
+        *(x.astype("f4") for x in (f, v, gamma)), preconditioner="jacobi", max_steps=5
+    )
+    np.testing.assert_allclose(np.mean(u - f, axis=(1, 2)), 0.0, atol=5e-5)
 
 
 def test_information_about_the_solve(rng):

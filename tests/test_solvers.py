@@ -163,11 +163,43 @@ def test_negative_curvature_is_reported_not_followed(rng):
     assert np.all(np.isfinite(result.x))
 
 
-def test_asking_for_more_than_float32_holds_ends(rng):
+def test_asking_for_more_than_float32_holds_ends_and_is_reported(rng):
     gamma, b = np.full((1, 32, 32, 1), 1e-4), rng.normal(size=(1, 1024))
-    result = deepam_tf.conjugate_gradient(system(gamma, "float32"), b, rtol=1e-12, max_steps=2000)
+    solve = deepam_tf.conjugate_gradient
+    result = solve(system(gamma, "float32"), b.astype("f4"), rtol=1e-12, max_steps=5000)
     assert np.all(np.isfinite(result.x))
-    assert not result.converged[0]
+    assert int(result.num_steps[0]) < 500
+    assert result.converged.numpy().tolist() == [False]
+    assert result.stagnated.numpy().tolist() == [True]
+    cut_short = solve(system(gamma, "float32"), b.astype("f4"), max_steps=5)
+    assert cut_short.converged.numpy().tolist() == cut_short.stagnated.numpy().tolist() == [False]
+
+
+def test_residual_that_stops_falling_is_given_up(rng):
+    # No data anywhere, and a right-hand side that no image can have: its mean is not 0.
+    b = rng.normal(size=(2, 64))
+    b[0] += 1.0 - b[0].mean()
+    gamma = np.zeros((2, 8, 8, 1))
+    gamma[1] = 0.1
+    result = deepam_tf.conjugate_gradient(system(gamma), b, max_steps=100_000)
+    assert result.converged.numpy().tolist() == [False, True]
+    assert result.stagnated.numpy().tolist() == [True, False]
+    assert int(result.num_steps[0]) < 400
+
+
+def test_history_holds_the_residual_of_every_step(rng):
+    gamma, b = rng.uniform(0.1, 1, (2, 8, 8, 1)), rng.normal(size=(2, 64))
+    b[1] = 0.0
+    result = deepam_tf.conjugate_gradient(system(gamma), b, max_steps=60, return_history=True)
+    history, steps = result.residual_history.numpy(), int(result.num_steps[0])
+    assert history.shape == (61, 2)
+    np.testing.assert_array_equal(history[:, 1], [0.0] + 60 * [np.nan])
+    assert np.all(np.isnan(history[steps + 1 :, 0]))
+    for k in (0, 1, steps):
+        x = deepam_tf.conjugate_gradient(system(gamma), b, rtol=0.0, max_steps=k).x.numpy()[0]
+        residual = b[0] - helpers.system_matrix(gamma[0, :, :, 0]) @ x
+        np.testing.assert_allclose(history[k, 0], np.linalg.norm(residual), rtol=1e-8)
+    assert deepam_tf.conjugate_gradient(system(gamma), b).residual_history is None
 
 
 def test_wrong_arguments_are_refused():

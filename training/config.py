@@ -14,7 +14,13 @@ class TrainingConfig:
     Attributes:
         num_iterations: `K` of DeepAM.
         image_channels: 1 or 3; the images of the folder are converted.
-        noise_stddev: noise in units of [0, 1].
+        filters: feature maps of each hidden convolution.
+        depth: convolutions of each network.
+        pixel_unshuffle: side of the pixel blocks of the networks' grid.
+        residual: whether the networks give `v - D u`.
+        noise_stddev: noise in units of [0, 1]; two numbers: any level between them, told to
+            the model.
+        validation_noise_stddev: noise of the validation images.
         crop_size: side of the training crops in pixels.
         batch_size: crops in a step.
         num_steps: optimizer steps in all.
@@ -30,7 +36,12 @@ class TrainingConfig:
 
     num_iterations: int = 3
     image_channels: int = 1
-    noise_stddev: float = 25 / 255
+    filters: int = 64
+    depth: int = 10
+    pixel_unshuffle: int = 1
+    residual: bool = False
+    noise_stddev: float | tuple[float, float] = 25 / 255
+    validation_noise_stddev: float = 25 / 255
     crop_size: int = 64
     batch_size: int = 8
     num_steps: int = 8500
@@ -51,6 +62,15 @@ class TrainingConfig:
 
 
 CONFIGS = {
+    # One network for every noise level, on the grid of 2x2 blocks.
+    "denoise_gray": TrainingConfig(
+        num_iterations=2,
+        pixel_unshuffle=2,
+        residual=True,
+        noise_stddev=(0.0, 75 / 255),
+        crop_size=96,
+        num_steps=20000,
+    ),
     "denoise_gray_s25": TrainingConfig(),
     # One more cosine from the weights of the first: `--init RUN/model.keras`.
     "denoise_gray_s25_restart": TrainingConfig(

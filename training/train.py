@@ -53,6 +53,11 @@ def train(
     model = DeepAM(
         config.num_iterations,
         image_channels=config.image_channels,
+        filters=config.filters,
+        depth=config.depth,
+        pixel_unshuffle=config.pixel_unshuffle,
+        residual=config.residual,
+        noise_level=isinstance(config.noise_stddev, tuple),
         rtol=config.rtol,
         dtype=config.dtype,
     )
@@ -106,6 +111,7 @@ def _check_same_recipe(config: TrainingConfig, stored: pathlib.Path) -> None:
     if not stored.exists():
         return
     before, now = json.loads(stored.read_text()), dataclasses.asdict(config)
+    now = json.loads(json.dumps(now))  # tuples become lists, as in the file
     changed = sorted(key for key in now if key != "num_steps" and before.get(key) != now[key])
     if changed:
         raise ValueError(
@@ -118,7 +124,7 @@ def _compiled(model: DeepAM, names: list[str], config: TrainingConfig) -> keras.
     """The model with its losses: L1 on the result (paper, eq. 10), a little on the others."""
     iterates = model.iterates()
     trainer = keras.Model(
-        {"image": model.inputs[0]}, {name: iterates.output[name] for name in names}, name="trainer"
+        iterates.input, {name: iterates.output[name] for name in names}, name="trainer"
     )
     warmup_steps = min(config.warmup_steps, config.num_steps // 5)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -147,12 +153,20 @@ def _validation(
     def pairs():
         for index, image in enumerate(images):
             clean = image.astype(np.float32)[np.newaxis] / 255.0
-            noise = degradations.benchmark_noise(clean.shape, config.noise_stddev, index)
-            yield {"image": clean + noise}, dict.fromkeys(names, clean)
+            level = config.validation_noise_stddev
+            noise = degradations.benchmark_noise(clean.shape, level, index)
+            inputs = {"image": clean + noise}
+            if conditioned:
+                inputs["noise_stddev"] = np.full([1, 1, 1, 1], level, np.float32)
+            yield inputs, dict.fromkeys(names, clean)
 
+    conditioned = isinstance(config.noise_stddev, tuple)
     image = tf.TensorSpec([1, None, None, config.image_channels])
+    inputs = {"image": image}
+    if conditioned:
+        inputs["noise_stddev"] = tf.TensorSpec([1, 1, 1, 1])
     dataset = tf.data.Dataset.from_generator(
-        pairs, output_signature=({"image": image}, dict.fromkeys(names, image))
+        pairs, output_signature=(inputs, dict.fromkeys(names, image))
     )
     # Keras 3.15 counts one batch too many where it is not told how many there are.
     return dataset.apply(tf.data.experimental.assert_cardinality(len(images)))
