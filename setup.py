@@ -13,7 +13,9 @@ EXTRAS = {
     "serve": [],  # a SavedModel needs TensorFlow alone
     "bench": [
         "bm3d>=4.0",
+        "ilupp>=1.0",
         "matplotlib>=3.8",
+        "pyamg>=5.0",
         "scikit-image>=0.24",
         "scipy>=1.11",
     ],

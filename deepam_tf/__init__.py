@@ -16,7 +16,16 @@ if _keras.backend.backend() != "tensorflow":
         f"Received: backend={_keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow."
     )
 
-from deepam_tf import classical, data, degradations, image_io, metrics, preconditioners, proximal
+from deepam_tf import (
+    classical,
+    data,
+    degradations,
+    image_io,
+    metrics,
+    noise,
+    preconditioners,
+    proximal,
+)
 from deepam_tf.alternating import alternating_minimization, guide_weight, plug_and_play
 from deepam_tf.inference import Restorer, restore
 from deepam_tf.layers import AggregationNetwork, FusedBatchNormalization, Reconstruction
@@ -49,6 +58,7 @@ __all__ = [
     "list_pretrained",
     "load_pretrained",
     "metrics",
+    "noise",
     "plug_and_play",
     "preconditioners",
     "proximal",

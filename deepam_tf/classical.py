@@ -2,8 +2,8 @@
 
 For noise of standard deviation `s` and a regulariser of degree `p` (total variation 1, L0 0,
 Lp p), `lambda = factor * s^(p - 2)` makes the result scale with the image and its noise. The
-factors come from a coarse search on six training images of BSDS500 at sigma 25;
-`python -m benchmarks.tune_classical` searches around them.
+factors are those that did best on 40 training images of BSDS500 at sigma 25, found by
+`python -m benchmarks.tune_classical`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ClassicalDenoiser:
 
 METHODS = {
     "tv": ClassicalDenoiser(TotalVariation(), degree=1.0, factor=1.33),
-    "l0": ClassicalDenoiser(L0(), degree=0.0, factor=0.62),
-    "lp": ClassicalDenoiser(Lp(2 / 3), degree=2 / 3, factor=1.38),
+    "l0": ClassicalDenoiser(L0(), degree=0.0, factor=0.7),
+    "lp": ClassicalDenoiser(Lp(2 / 3), degree=2 / 3, factor=1.7),
 }
 """Denoisers by the names that `deepam denoise --method` takes."""

@@ -8,6 +8,7 @@ import glob
 import os
 import pathlib
 import sys
+from collections.abc import Callable
 
 import keras
 import rich.console
@@ -16,14 +17,15 @@ import rich.table
 import tensorflow as tf
 
 import deepam_tf
-from deepam_tf import demo, image_io
+from deepam_tf import demo, image_io, noise
 from deepam_tf.classical import METHODS
 from deepam_tf.inference import Restorer
-from deepam_tf.pretrained import list_pretrained, load_pretrained, pretrained_card
+from deepam_tf.pretrained import list_pretrained, load_pretrained, noise_range, pretrained_card
 
 __all__ = ["main"]
 
 _DEFAULT_MODEL = "denoise_gray_s25"
+_LEAST_STDDEV = 0.1 / 255  # a classical regulariser has no meaning without noise
 _DEMO_PICTURE = pathlib.Path("deepam-demo.png")
 _SOME_FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
 _output = rich.console.Console(soft_wrap=True, highlight=False, markup=False)
@@ -66,7 +68,10 @@ def _parser() -> argparse.ArgumentParser:
         "output", type=pathlib.Path, metavar="OUT", help="file, or folder for several inputs"
     )
     denoise.add_argument(
-        "--sigma", type=_sigma, default=25.0, help="noise level on the 0..255 scale (25)"
+        "--sigma",
+        type=_sigma,
+        default=None,
+        help="noise level on the 0..255 scale, or auto: estimated from each picture (auto)",
     )
     denoise.add_argument("--model", default=_DEFAULT_MODEL, help=f"weights ({_DEFAULT_MODEL})")
     denoise.add_argument(
@@ -103,10 +108,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _sigma(text: str) -> float:
-    value = float(text)
+def _sigma(text: str) -> float | None:
+    if text == "auto":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value <= 255:
-        raise argparse.ArgumentTypeError(f"sigma must be in (0, 255]. Received: {text}")
+        raise argparse.ArgumentTypeError(f"sigma must be auto or in (0, 255]. Received: {text}")
     return value
 
 
@@ -126,7 +136,7 @@ def _denoise(args: argparse.Namespace) -> int:
             raise image_io.ImageFileError(
                 f"{args.output}: the folder cannot be made ({error.strerror})."
             ) from error
-    restorer = _restorer(args)
+    restorers = _restorers(args)
 
     failures: list[str] = []
     written: set[pathlib.Path] = set()
@@ -138,9 +148,9 @@ def _denoise(args: argparse.Namespace) -> int:
                     raise image_io.ImageFileError(
                         f"{source}: another input of this name went to {target} already."
                     )
-                _denoise_file(source, target, restorer, args, progress)
+                _denoise_file(source, target, restorers, args, progress)
                 written.add(target)
-            except image_io.ImageFileError as error:
+            except (image_io.ImageFileError, ValueError) as error:
                 if not several:
                     raise
                 failures.append(str(error))
@@ -154,27 +164,50 @@ def _denoise(args: argparse.Namespace) -> int:
     return _SOME_FAILED if failures else 0
 
 
-def _restorer(args: argparse.Namespace) -> Restorer:
+def _restorers(args: argparse.Namespace) -> Callable[[float], Restorer]:
+    """The restorer for a noise level: one for all, where it is told the level."""
     if args.method != "deepam":
-        return Restorer(
-            functools.partial(METHODS[args.method], noise_stddev=args.sigma / 255), tile=args.tile
+        method = METHODS[args.method]
+        return functools.lru_cache(maxsize=1)(
+            lambda stddev: Restorer(
+                functools.partial(method, noise_stddev=max(stddev, _LEAST_STDDEV)), tile=args.tile
+            )
         )
-    trained = 255 * pretrained_card(args.model)["noise_stddev"]
-    if abs(args.sigma - trained) > 0.5:
-        _errors.print(
-            f"note: {args.model} was trained for sigma {trained:g} alone; at sigma "
-            f"{args.sigma:g} it removes {'too little' if args.sigma > trained else 'too much'}."
-        )
-    return Restorer(load_pretrained(args.model), tile=args.tile)
+    restorer = Restorer(load_pretrained(args.model), tile=args.tile)
+    return lambda stddev: restorer
 
 
-def _denoise_file(source, target, restorer, args, progress) -> None:
+def _noise_stddev(source: pathlib.Path, pixels, args: argparse.Namespace) -> float:
+    """The level that was given, or that is estimated; what there is to say of it, said."""
+    if args.sigma is not None:
+        sigma = args.sigma
+    else:
+        sigma = 255 * noise.estimate_noise_stddev(pixels)
+        _errors.print(f"{source}: noise estimated, sigma {sigma:.1f}")
+    if args.method == "deepam":
+        low, high = (255 * level for level in noise_range(args.model))
+        if sigma > high + 0.5 or sigma < low - 0.5:
+            levels = f"sigma {low:g}" + (f" to {high:g}" if high > low else " alone")
+            _errors.print(
+                f"note: {args.model} was trained for {levels}; at sigma {sigma:.3g} it removes "
+                f"too {'little' if sigma > high else 'much'}."
+            )
+    return sigma / 255
+
+
+def _denoise_file(source, target, restorers, args, progress) -> None:
     picture = image_io.read(source, max_megapixels=args.max_megapixels)
     # Before minutes of work: would the result find its place?
     image_io.check_writable(target, picture, overwrite=args.force)
+    stddev = _noise_stddev(source, picture.pixels, args)
+    restorer = restorers(stddev)
     height, width, _ = picture.pixels.shape
     tiles = progress.add_task(source.name, total=restorer.count_tiles(height, width))
-    restored = restorer(picture.pixels, on_tile=lambda: progress.advance(tiles))
+    restored = restorer(
+        picture.pixels,
+        noise_stddev=stddev if restorer.takes_noise_stddev else None,
+        on_tile=lambda: progress.advance(tiles),
+    )
     progress.remove_task(tiles)
     image_io.write(
         target,
@@ -244,7 +277,8 @@ def _info(args: argparse.Namespace) -> int:
         card = pretrained_card(name)
         table = rich.table.Table(box=None, show_header=False, title=name, title_justify="left")
         table.add_row("task", card["task"])
-        table.add_row("sigma", f"{255 * card['noise_stddev']:g}")
+        low, high = (255 * level for level in noise_range(name))
+        table.add_row("sigma", f"{low:g}" if low == high else f"any from {low:g} to {high:g}")
         for dataset, figures in card["results"].items():
             table.add_row(dataset, f"{figures['psnr']:.2f} dB, SSIM {figures['ssim']:.4f}")
         table.add_row("trained", card["training"]["summary"])

@@ -48,27 +48,37 @@ class Restorer:
             )
         self.tile = tile
         self.overlap = overlap
+        self.takes_noise_stddev = False
+        self.image_channels = 1
+        run = _without_level(model)
         if isinstance(model, DeepAM):
+            self.takes_noise_stddev = model.noise_level
             self.image_channels = model.image_channels
-            run: Denoiser = functools.partial(_restored, model)
-        else:
-            self.image_channels = 1
-            run = model
+            run = functools.partial(_restored, model)
         # One trace for all sizes: it is called with None for every dimension but the last.
-        signature = tf.TensorSpec([None, None, None, self.image_channels], tf.float32)
-        self._run = tf.function(run, input_signature=[signature])
+        signature = [
+            tf.TensorSpec([None, None, None, channels], tf.float32)
+            for channels in (self.image_channels, 1)
+        ]
+        self._run = tf.function(run, input_signature=signature)
 
     def count_tiles(self, height: int, width: int) -> int:
         """How many tiles an image of that size is restored in."""
         return -(-height // self.tile) * -(-width // self.tile)
 
     def __call__(
-        self, image: np.ndarray, *, on_tile: Callable[[], object] = lambda: None
+        self,
+        image: np.ndarray,
+        *,
+        noise_stddev: float | np.ndarray | None = None,
+        on_tile: Callable[[], object] = lambda: None,
     ) -> np.ndarray:
         """Restore one image.
 
         Args:
             image: `[H, W, C]`, floating, range [0, 1] plus noise.
+            noise_stddev: standard deviation of the noise in the image's units, a number or
+                `[H, W, 1]`; for models built with `noise_level`, and only for them.
             on_tile: called after each tile, for a progress bar.
 
         Returns:
@@ -77,32 +87,57 @@ class Restorer:
         Raises:
             TypeError: if `image` is not floating.
             ValueError: if it has another rank, no pixels, NaN or infinity, or channels the
-                model cannot take.
+                model cannot take; or if `noise_stddev` is missing, not wanted, negative, not
+                finite or of another size.
         """
         image = np.asarray(image)
         self._check(image)
+        level = self._level(noise_stddev, image.shape)
         restored = np.empty(image.shape, np.float32)
         height, width, _ = image.shape
         tops, lefts = range(0, height, self.tile), range(0, width, self.tile)
         for top, left in itertools.product(tops, lefts):
             bottom, right = min(top + self.tile, height), min(left + self.tile, width)
             window_top, window_left = max(top - self.overlap, 0), max(left - self.overlap, 0)
-            window = image[
-                window_top : min(bottom + self.overlap, height),
-                window_left : min(right + self.overlap, width),
-            ]
-            restored[top:bottom, left:right] = self._window(window.astype(np.float32))[
+            window = (
+                slice(window_top, min(bottom + self.overlap, height)),
+                slice(window_left, min(right + self.overlap, width)),
+            )
+            here = level if level.size == 1 else level[window]
+            restored[top:bottom, left:right] = self._window(image[window], here)[
                 top - window_top : bottom - window_top, left - window_left : right - window_left
             ]
             on_tile()
         return restored
 
-    def _window(self, window: np.ndarray) -> np.ndarray:
+    def _window(self, window: np.ndarray, level: np.ndarray) -> np.ndarray:
+        window, level = window.astype(np.float32), level.astype(np.float32)[np.newaxis]
         if window.shape[-1] == self.image_channels:
-            return self._run(window[np.newaxis]).numpy()[0]
+            return self._run(window[np.newaxis], level).numpy()[0]
         # Channel by channel: the channels become the batch.
         channels = np.moveaxis(window, -1, 0)[..., np.newaxis]
-        return np.moveaxis(self._run(channels).numpy()[..., 0], 0, -1)
+        return np.moveaxis(self._run(channels, level).numpy()[..., 0], 0, -1)
+
+    def _level(self, noise_stddev: float | np.ndarray | None, shape: tuple) -> np.ndarray:
+        """The noise level as `[1, 1, 1]` or `[H, W, 1]`; 0 for a model that takes none."""
+        if (noise_stddev is not None) != self.takes_noise_stddev:
+            wanted = "must be given to" if self.takes_noise_stddev else "is not taken by"
+            raise ValueError(
+                f"`noise_stddev` {wanted} this model. Received: noise_stddev={noise_stddev}."
+            )
+        level = np.asarray(0.0 if noise_stddev is None else noise_stddev, np.float32)
+        level = level.reshape([1, 1, 1]) if level.ndim == 0 else level
+        if level.shape not in ((1, 1, 1), (*shape[:2], 1)):
+            raise ValueError(
+                "`noise_stddev` must be one number or have shape [height, width, 1]. "
+                f"Received: noise_stddev.shape={level.shape}, image.shape={shape}."
+            )
+        if not np.isfinite(level).all() or level.min() < 0:
+            raise ValueError(
+                "`noise_stddev` must be finite and not negative. "
+                f"Received: least {level.min()}, {int((~np.isfinite(level)).sum())} not finite."
+            )
+        return level
 
     def _check(self, image: np.ndarray) -> None:
         if not np.issubdtype(image.dtype, np.floating):
@@ -128,16 +163,31 @@ class Restorer:
             )
 
 
-def _restored(model: DeepAM, image: tf.Tensor) -> tf.Tensor:
-    return model({"image": image}, training=False)["restored"]
+def _restored(model: DeepAM, image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
+    inputs = {"image": image}
+    if model.noise_level:
+        inputs["noise_stddev"] = level
+    return model(inputs, training=False)["restored"]
 
 
-def restore(model: DeepAM, image: np.ndarray, *, tile: int = 512, overlap: int = 64) -> np.ndarray:
+def _without_level(denoiser) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    return lambda image, level: denoiser(image)
+
+
+def restore(
+    model: DeepAM,
+    image: np.ndarray,
+    *,
+    noise_stddev: float | np.ndarray | None = None,
+    tile: int = 512,
+    overlap: int = 64,
+) -> np.ndarray:
     """Restore one image with a trained model; for several, keep a `Restorer`.
 
     Args:
         model: see `Restorer`.
         image: `[H, W, C]`, floating, range [0, 1] plus noise.
+        noise_stddev: see `Restorer.__call__`.
         tile: see `Restorer`.
         overlap: see `Restorer`.
 
@@ -153,4 +203,4 @@ def restore(model: DeepAM, image: np.ndarray, *, tile: int = 512, overlap: int =
         >>> deepam_tf.restore(model, np.zeros([7, 5, 1])).shape
         (7, 5, 1)
     """
-    return Restorer(model, tile=tile, overlap=overlap)(image)
+    return Restorer(model, tile=tile, overlap=overlap)(image, noise_stddev=noise_stddev)

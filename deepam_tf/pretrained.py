@@ -18,7 +18,13 @@ import numpy as np
 
 from deepam_tf.models import DeepAM
 
-__all__ = ["list_pretrained", "load_pretrained", "pretrained_card", "save_pretrained"]
+__all__ = [
+    "list_pretrained",
+    "load_pretrained",
+    "noise_range",
+    "pretrained_card",
+    "save_pretrained",
+]
 
 _FOLDER = pathlib.Path(__file__).parent / "weights"
 
@@ -43,8 +49,8 @@ def pretrained_card(name: str) -> dict[str, Any]:
         name: one of `list_pretrained()`.
 
     Returns:
-        The card: `model` (arguments of `DeepAM`), `noise_stddev`, `training`, `results`,
-        `limits`, `sha256`.
+        The card: `model` (arguments of `DeepAM`), `noise_stddev` (or its range), `training`,
+        `results`, `limits`, `sha256`.
 
     Raises:
         ValueError: if there is no such name; the message suggests the nearest.
@@ -59,6 +65,28 @@ def pretrained_card(name: str) -> dict[str, Any]:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"The name must be one of {list_pretrained()}. Received: {name!r}.{hint}")
     return json.loads(path.read_text())
+
+
+def noise_range(name: str) -> tuple[float, float]:
+    """The least and the largest noise level that weights were trained for.
+
+    Args:
+        name: one of `list_pretrained()`.
+
+    Returns:
+        Standard deviations in units of [0, 1]; equal for weights of one level.
+
+    Raises:
+        ValueError: if there is no such name.
+
+    Example:
+        >>> low, high = deepam_tf.pretrained.noise_range("denoise_gray_s25")
+        >>> low == high == 25 / 255
+        True
+    """
+    level = pretrained_card(name)["noise_stddev"]
+    low, high = level if isinstance(level, list) else (level, level)
+    return low, high
 
 
 def load_pretrained(name: str, /, **overrides: Any) -> DeepAM:

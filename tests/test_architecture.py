@@ -14,7 +14,7 @@ from tests import helpers
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = [
     {"_startup", "_codecs", "_validation"},
-    {"operators", "solvers", "degradations", "metrics", "image_io"},
+    {"operators", "solvers", "degradations", "metrics", "image_io", "noise"},
     {"multigrid", "data", "proximal"},
     {"preconditioners"},
     {"reconstruction"},

@@ -188,7 +188,7 @@ def test_classical_methods(tmp_path, capsys, scene, method):
     assert restored[14:26, 20:35].std() < 0.8 * scene[14:26, 20:35].std()
 
 
-@pytest.mark.parametrize("sigma", ["0", "-3", "256", "nan", "much"])
+@pytest.mark.parametrize("sigma", ["0", "-3", "256", "nan", "much", "Auto"])
 def test_impossible_noise_levels_are_refused(capsys, sigma):
     with pytest.raises(SystemExit) as stop:
         cli.main(["denoise", "a.png", "b.png", f"--sigma={sigma}"])
@@ -222,3 +222,14 @@ def test_demo_restores_and_draws(tmp_path, capsys):
     assert before < 21
     assert after > before + 9
     assert image_io.read(tmp_path / "demo.png").pixels.shape[1] == 3 * 256
+
+
+def test_unknown_noise_is_estimated_and_shown(tmp_path, capsys, rng):
+    noisy = np.clip(120 + 20 * rng.normal(size=(64, 64)), 0, 255).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), noisy)
+    code, _, err = in_process(
+        capsys, "denoise", tmp_path / "a.png", tmp_path / "b.png", "--method", "tv"
+    )
+    assert code == 0
+    sigma = float(err.split("noise estimated, sigma ")[1].split()[0])
+    assert sigma == pytest.approx(20, abs=1.5)

@@ -153,3 +153,18 @@ def test_ssim_is_that_of_the_original_code_as_scikit_image_has_it(rng):
     )  # fmt: skip
     ours = deepam_tf.metrics.ssim(clean[None, ..., None], noisy[None, ..., None])
     np.testing.assert_allclose(ours[0], everywhere[5:-5, 5:-5].mean(), rtol=1e-3)
+
+
+def test_each_crop_has_a_level_of_its_own_and_the_model_is_told():
+    image = np.full((64, 64, 1), 128, np.uint8)
+    crops = data.denoising_crops(
+        [image], noise_stddev=(0.1, 0.3), crop_size=64, batch_size=8, seed=1
+    )
+    (x, y), (again, _) = next(iter(crops)), next(iter(crops))
+    level = x["noise_stddev"].numpy()
+    assert level.shape == (8, 1, 1, 1)
+    assert np.all((level >= 0.1) & (level <= 0.3))
+    assert len(np.unique(level)) == 8
+    measured = np.std(x["image"] - y["restored"], axis=(1, 2, 3))
+    np.testing.assert_allclose(measured, level.ravel(), rtol=0.05)
+    np.testing.assert_array_equal(x["image"], again["image"])

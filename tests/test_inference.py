@@ -109,3 +109,40 @@ def test_every_iterate_of_the_shipped_weights_is_an_image(model, noisy):
         u = iterates[f"u_{k}"][0].numpy()
         assert np.sqrt(np.mean((u - clean) ** 2)) < 0.5 * np.sqrt(np.mean((noisy - clean) ** 2))
     assert tf.reduce_min(iterates["gamma_1"]) >= model.gamma_min
+
+
+@pytest.fixture(scope="module")
+def told():
+    """A model that takes the noise level, with random weights."""
+    return deepam_tf.DeepAM(
+        2, filters=8, depth=3, pixel_unshuffle=2, residual=True, noise_level=True
+    )
+
+
+def test_noise_level_as_a_number_or_a_map(told, noisy):
+    restorer = deepam_tf.Restorer(told, tile=64)
+    same = np.full((150, 170, 1), 0.1)
+    by_number = restorer(noisy, noise_stddev=0.1)
+    np.testing.assert_allclose(restorer(noisy, noise_stddev=same), by_number, atol=1e-6)
+    # Its tiles cut the map as they cut the image.
+    ramp = np.linspace(0, 0.3, 150 * 170).reshape(150, 170, 1)
+    whole = deepam_tf.restore(told, noisy, noise_stddev=ramp, tile=1000)
+    assert np.abs(restorer(noisy, noise_stddev=ramp) - whole).max() < 0.5 / 255
+    assert np.abs(whole - by_number).max() > 1e-4
+    color = np.repeat(noisy[:20, :30], 3, axis=-1)
+    for level in (0.1, same[:20, :30]):
+        restored = restorer(color, noise_stddev=level)
+        np.testing.assert_allclose(restored[..., :1], restored[..., 2:], atol=1e-6)
+
+
+@pytest.mark.parametrize("level", [-0.1, np.nan, np.zeros((3, 4, 1)), np.zeros((9, 9))])
+def test_impossible_noise_levels_are_refused(told, level):
+    with pytest.raises(ValueError, match=r"noise_stddev.*Received"):
+        deepam_tf.restore(told, np.zeros((9, 9, 1)), noise_stddev=level)
+
+
+def test_noise_level_goes_where_it_is_wanted(told, model):
+    with pytest.raises(ValueError, match=r"must be given to.*Received"):
+        deepam_tf.restore(told, np.zeros((9, 9, 1)))
+    with pytest.raises(ValueError, match=r"is not taken by.*Received"):
+        deepam_tf.restore(model, np.zeros((9, 9, 1)), noise_stddev=0.1)

@@ -15,6 +15,13 @@ LAYERS = {
         # 2 heads with kernel and bias
         (10, 4),
     ),
+    "AggregationNetwork on blocks, told a level": (
+        lambda **k: deepam_tf.AggregationNetwork(
+            1, filters=4, depth=3, pixel_unshuffle=2, residual=True, **k
+        ),
+        lambda: [tf.random.normal([2, 5, 7, 1]), tf.ones([2, 5, 7, 1])],
+        (10, 4),
+    ),
     "FusedBatchNormalization": (
         lambda **k: deepam_tf.FusedBatchNormalization(**k),
         lambda: tf.random.normal([2, 5, 6, 3]),
@@ -112,3 +119,31 @@ def test_wrong_arguments_are_refused():
         deepam_tf.AggregationNetwork(gamma_min=0.0)
     with pytest.raises(TypeError, match=r"float32 or float64.*Received"):
         deepam_tf.Reconstruction(dtype="mixed_bfloat16")
+
+
+def test_residual_network_that_says_nothing_leaves_the_image_alone(rng):
+    layer = deepam_tf.AggregationNetwork(filters=4, depth=3, pixel_unshuffle=2, residual=True)
+    u = tf.constant(rng.uniform(size=(2, 7, 5, 1)), tf.float32)
+    layer(u)
+    layer.v_head.kernel.assign(tf.zeros_like(layer.v_head.kernel))
+    v, gamma = layer(u)
+    np.testing.assert_array_equal(v, deepam_tf.image_gradient(u))
+    np.testing.assert_allclose(deepam_tf.reconstruct(u, v, gamma), u, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(8, 6), (7, 5), (1, 1), (2, 9)])
+def test_blocks_of_pixels_are_taken_apart_and_put_together(rng, size):
+    layer = deepam_tf.AggregationNetwork(filters=4, depth=3, pixel_unshuffle=3)
+    x = tf.constant(rng.uniform(size=(2, *size, 2)))
+    blocks = layer._to_blocks(x)
+    assert blocks.shape.as_list() == [2, -(-size[0] // 3), -(-size[1] // 3), 18]
+    np.testing.assert_array_equal(layer._to_pixels(blocks, x), x)
+
+
+def test_one_level_is_the_same_as_a_constant_map(rng):
+    layer = deepam_tf.AggregationNetwork(filters=4, depth=3)
+    u = tf.constant(rng.uniform(size=(2, 6, 5, 1)), tf.float32)
+    level = tf.constant([0.1, 0.3], shape=[2, 1, 1, 1])
+    by_map = layer([u, level * tf.ones_like(u)])
+    for a, b in zip(layer([u, level]), by_map, strict=True):
+        np.testing.assert_array_equal(a, b)

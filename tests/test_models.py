@@ -154,3 +154,23 @@ def test_same_seed_gives_the_same_training(rng):
 def test_no_iteration_is_refused():
     with pytest.raises(ValueError, match=r"at least 1.*Received"):
         deepam_tf.DeepAM(0)
+
+
+def test_model_that_is_told_the_noise_level(rng):
+    options = {"pixel_unshuffle": 2, "residual": True, "noise_level": True, **SMALL}
+    model = deepam_tf.DeepAM(2, **options)
+    assert set(model.input) == {"image", "noise_stddev"}
+    image = tf.constant(rng.uniform(size=(2, 7, 9, 1)), tf.float32)
+    level = tf.constant([0.0, 0.3], shape=[2, 1, 1, 1])
+    both = model({"image": image, "noise_stddev": level})["restored"]
+    assert both.shape == image.shape
+    alone = model({"image": image[1:], "noise_stddev": level[1:]})["restored"]
+    np.testing.assert_allclose(both[1:], alone, atol=1e-5)
+    # It matters, already with random weights.
+    other = model({"image": image, "noise_stddev": level[::-1]})["restored"]
+    assert np.abs(both - other).max() > 1e-6
+    iterates = model.iterates()({"image": image, "noise_stddev": level})
+    np.testing.assert_array_equal(iterates["u_2"], both)
+    again = deepam_tf.DeepAM.from_config(model.get_config())
+    again.set_weights(model.get_weights())
+    np.testing.assert_array_equal(again({"image": image, "noise_stddev": level})["restored"], both)

@@ -1,4 +1,4 @@
-"""The Python of the README runs as it stands."""
+"""The Python of the README and of the docs runs as it stands."""
 
 from __future__ import annotations
 
@@ -9,8 +9,20 @@ import cv2
 import numpy as np
 import pytest
 
-README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+import deepam_tf
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = {
+    path.name: path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+}
+
+
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
+
+
+README = PAGES["README.md"]
+BLOCKS = blocks("README.md")
 
 
 def test_there_are_examples():
@@ -31,9 +43,28 @@ def test_example_runs(number, tmp_path, monkeypatch, rng):
             assert np.all(np.isfinite(names[result]))
 
 
-def test_links_lead_somewhere():
-    for link in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert (pathlib.Path(__file__).parent.parent / link).exists(), link
+@pytest.mark.parametrize("page", set(PAGES) - {"README.md"})
+def test_examples_of_the_docs_run(page, rng):
+    names = {
+        name: rng.uniform(size=(1, 24, 20, 3)).astype(np.float32)
+        for name in ("noisy", "source", "target")
+    }
+    names["mask"] = np.zeros((1, 24, 20, 1), np.float32)
+    names["mask"][:, 8:16, 5:15] = 1.0
+    for block in blocks(page):
+        exec(block, names)
+    if "cloned" in names:
+        outside = np.abs(names["cloned"] - names["target"])[:, :4]
+        assert outside.max() < 0.01
+        inside = deepam_tf.image_gradient(names["cloned"] - names["source"])[:, 10:13, 8:12]
+        assert np.abs(inside).max() < 0.05
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    folder = ROOT if page == "README.md" else ROOT / "docs"
+    for link in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", PAGES[page]):
+        assert (folder / link).exists(), link
 
 
 def test_long_example_has_the_promised_length():

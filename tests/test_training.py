@@ -70,6 +70,17 @@ def test_run_writes_model_checkpoints_and_scalars(tmp_path, images, small_model)
     assert "validation/epoch_restored_psnr" in tags
 
 
+def test_model_for_every_noise_level_trains_and_goes_on(tmp_path, images, small_model):
+    config = dataclasses.replace(TINY, noise_stddev=(0.0, 0.3), pixel_unshuffle=2, residual=True)
+    train.train(config, images, images[:1], tmp_path / "run", verbose=0)
+    longer = dataclasses.replace(config, num_steps=8)
+    model = train.train(longer, images, images[:1], tmp_path / "run", verbose=0)
+    assert model.noise_level
+    loaded = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
+    x = {"image": tf.ones([1, 6, 6, 1]), "noise_stddev": tf.fill([1, 1, 1, 1], 0.1)}
+    np.testing.assert_array_equal(loaded(x)["restored"], model(x)["restored"])
+
+
 class _StopAfter(keras.callbacks.Callback):
     def __init__(self, batches):
         super().__init__()

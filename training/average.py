@@ -49,23 +49,23 @@ def average_weights(models: list[keras.Model]) -> list[np.ndarray]:
 
 
 def reestimate_statistics(
-    model: keras.Model, images: Iterable[tf.Tensor], *, on_batch=None
+    model: keras.Model, batches: Iterable[dict[str, tf.Tensor]], *, on_batch=None
 ) -> None:
     """Set the moving statistics of batch normalisation to means over batches.
 
     Args:
         model: its `FusedBatchNormalization` layers are changed, nothing else.
-        images: noisy batches `[B, H, W, C]`.
+        batches: inputs of the model, noisy images and what else it takes.
         on_batch: called after each batch.
     """
     layers = [x for x in model._flatten_layers() if isinstance(x, FusedBatchNormalization)]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0  # after a batch, the moving statistics are its own
-    run = tf.function(lambda image: model({"image": image}, training=True), reduce_retracing=True)
+    run = tf.function(lambda batch: model(batch, training=True), reduce_retracing=True)
     sums, count = [0.0] * (2 * len(layers)), 0
-    for image in images:
-        run(image)
+    for batch in batches:
+        run(batch)
         values = [v.numpy() for x in layers for v in (x.moving_mean, x.moving_variance)]
         sums, count = [a + b for a, b in zip(sums, values, strict=True)], count + 1
         if on_batch is not None:
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
             task = progress.add_task("batches", total=args.batches)
             reestimate_statistics(
                 model,
-                (x["image"] for x, _ in crops.take(args.batches)),
+                (x for x, _ in crops.take(args.batches)),
                 on_batch=lambda: progress.advance(task),
             )
         args.out.mkdir(parents=True, exist_ok=True)

@@ -54,6 +54,8 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if isinstance(self.noise_stddev, list):  # as it comes out of JSON
+            object.__setattr__(self, "noise_stddev", tuple(self.noise_stddev))
         if self.num_steps < 1 or self.steps_per_epoch < 1 or self.num_steps % self.steps_per_epoch:
             raise ValueError(
                 "`num_steps` must be a positive multiple of `steps_per_epoch`. Received: "

@@ -19,6 +19,8 @@ import pathlib
 import platform
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import rich.console
@@ -31,7 +33,7 @@ from deepam_tf import classical, data, degradations, image_io, metrics, pretrain
 from deepam_tf.inference import Restorer
 from training import peers
 
-__all__ = ["Score", "evaluate", "main"]
+__all__ = ["Score", "evaluate", "gray_denoiser", "main"]
 
 NOISY = "noisy"
 
@@ -94,13 +96,13 @@ def _score(name, method, clean, image, seconds) -> Score:
     )
 
 
-def write_csv(path: pathlib.Path, scores: list[Score], header: list[str]) -> None:
-    """Write scores, one a line, below comment lines that say how they came about."""
+def write_csv(path: pathlib.Path, rows: Sequence[Any], header: list[str]) -> None:
+    """Write dataclass instances, one a line, below comments that say how they came about."""
     buffer = io.StringIO()
     buffer.writelines(f"# {line}\n" for line in header)
-    writer = csv.DictWriter(buffer, [field.name for field in dataclasses.fields(Score)])
+    writer = csv.DictWriter(buffer, [field.name for field in dataclasses.fields(rows[0])])
     writer.writeheader()
-    writer.writerows(dataclasses.asdict(score) for score in scores)
+    writer.writerows(dataclasses.asdict(row) for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     image_io.write_bytes(path, buffer.getvalue().encode())
 
@@ -124,14 +126,29 @@ def _models(args: argparse.Namespace) -> dict[str, peers.Denoiser]:
     overrides = {} if args.rtol is None else {"rtol": args.rtol}
     methods = {}
     for name in args.model:
-        trained = 255 * pretrained.pretrained_card(name)["noise_stddev"]
-        if abs(args.sigma - trained) > 0.5:
-            print(f"note: {name} was trained for sigma {trained:g} alone.", file=sys.stderr)
-        model = deepam_tf.load_pretrained(name, **overrides)
-        restorer = Restorer(model)
-        # Bound as a default: each function keeps its own restorer.
-        methods[name] = lambda image, restorer=restorer: restorer(image[..., np.newaxis])[..., 0]
+        low, high = pretrained.noise_range(name)
+        if not low - 0.002 <= args.sigma / 255 <= high + 0.002:
+            print(
+                f"note: {name} was trained for sigma {255 * low:g} to {255 * high:g}.",
+                file=sys.stderr,
+            )
+        restorer = Restorer(deepam_tf.load_pretrained(name, **overrides))
+        methods[name] = gray_denoiser(restorer, args.sigma / 255)
     return methods
+
+
+def gray_denoiser(restorer: Restorer, noise_stddev: float) -> peers.Denoiser:
+    """A function from one noisy image `[H, W]` to the restored one.
+
+    Args:
+        restorer: of gray images, or of any, channel by channel.
+        noise_stddev: told to models that take it.
+
+    Returns:
+        The function.
+    """
+    level = noise_stddev if restorer.takes_noise_stddev else None
+    return lambda image: restorer(image[..., np.newaxis], noise_stddev=level)[..., 0]
 
 
 def _own_classical(noise_stddev: float) -> dict[str, peers.Denoiser]:

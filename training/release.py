@@ -19,9 +19,12 @@ import numpy as np
 import deepam_tf
 from deepam_tf import data, image_io, pretrained
 from deepam_tf.inference import Restorer
-from training.evaluate import evaluate
+from training.evaluate import evaluate, gray_denoiser
 
 __all__ = ["main"]
+
+SIGMAS = (15, 25, 50)
+"""Levels at which a model for all levels is judged: those of the literature."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,8 +47,15 @@ def main(argv: list[str] | None = None) -> int:
 
     # Judged as users get them: read back from the rounded file.
     restorer = Restorer(deepam_tf.load_pretrained(args.name))
+    level = config["noise_stddev"]
+    if isinstance(level, list):
+        named = {f", sigma {sigma}": sigma / 255 for sigma in SIGMAS}
+    else:
+        named = {"": level}
     card["results"] = {
-        path.name: _figures(path, restorer, config["noise_stddev"]) for path in args.evaluate
+        path.name + suffix: _figures(path, restorer, level)
+        for path in args.evaluate
+        for suffix, level in named.items()
     }
     pretrained.save_pretrained(model, args.name, card, folder)
     print(json.dumps(card["results"], indent=2))
@@ -57,9 +67,7 @@ def _figures(folder: pathlib.Path, restorer: Restorer, noise_stddev: float) -> d
         path.name: data.to_channels(image_io.read(path).pixels, 1)[..., 0]
         for path in image_io.list_images(folder)
     }
-    scores = evaluate(
-        images, {"model": lambda image: restorer(image[..., np.newaxis])[..., 0]}, noise_stddev
-    )
+    scores = evaluate(images, {"model": gray_denoiser(restorer, noise_stddev)}, noise_stddev)
     own = [score for score in scores if score.method == "model"]
     return {
         "psnr": round(float(np.mean([score.psnr for score in own])), 3),

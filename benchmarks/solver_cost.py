@@ -1,0 +1,125 @@
+"""What solves cost where they are used: memory of the gradient, share of a training step.
+
+`python -m benchmarks.solver --part memory training` runs it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+import rich.console
+import tensorflow as tf
+
+import deepam_tf
+from benchmarks import linear_solvers
+from training import train
+from training.config import CONFIGS
+
+__all__ = ["copy_bandwidth", "memory", "training_share"]
+
+
+def memory(console: rich.console.Console) -> None:
+    """Peak memory of value and gradient on 4 images 256x256, in processes of their own."""
+    for how in ("implicit", "loop"):
+        for steps in (20, 200):
+            command = [sys.executable, "-m", "benchmarks.solver_cost", how, str(steps)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            console.print(f"value and gradient, {how}, {steps} steps: {done.stdout.strip()}")
+
+
+def _peak_of_gradient(how: str, steps: int) -> str:
+    rng = np.random.default_rng(0)
+    f = tf.constant(rng.uniform(size=(4, 256, 256, 1)), tf.float32)
+    v = tf.constant(0.1 * rng.normal(size=(4, 256, 256, 2)), tf.float32)
+    gamma = tf.constant(rng.uniform(0.05, 1, size=(4, 256, 256, 1)), tf.float32)
+    options = {"rtol": 0.0, "max_steps": steps}
+
+    def through_the_loop(f, v, gamma):
+        operator = deepam_tf.ReconstructionOperator(gamma)
+        rhs = deepam_tf.image_gradient_adjoint(v - deepam_tf.image_gradient(f))
+        x = deepam_tf.conjugate_gradient(operator, tf.reshape(rhs, [4, -1]), **options).x
+        return f + tf.reshape(x, f.shape)
+
+    solve = through_the_loop
+    if how == "implicit":
+        solve = functools.partial(deepam_tf.reconstruct, preconditioner="jacobi", **options)
+
+    @tf.function
+    def gradient(f, v, gamma):
+        with tf.GradientTape() as tape:
+            tape.watch([f, v, gamma])
+            loss = tf.reduce_sum(tf.abs(solve(f, v, gamma)))
+        return tape.gradient(loss, [f, v, gamma])
+
+    gradient.get_concrete_function(f, v, gamma)
+    before = _peak_kilobytes()
+    gradient(f, v, gamma)
+    peak = _peak_kilobytes() - before
+    seconds, _ = linear_solvers.best_time(lambda: gradient(f, v, gamma), 4)
+    return f"{peak / 1024:.0f} MB above the start, {1e3 * seconds:.0f} ms"
+
+
+def _peak_kilobytes() -> int:
+    # Not getrusage: its peak is inherited from the process that started this one.
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+
+
+def training_share(console: rich.console.Console) -> None:
+    """Time of the solves of a training step over that of the whole step."""
+    config = dataclasses.replace(CONFIGS["denoise_gray_s25"], batch_size=16)
+    model = deepam_tf.DeepAM(config.num_iterations, dtype=config.dtype)
+    model.set_weights(deepam_tf.load_pretrained("denoise_gray_s25").get_weights())
+    names = ["restored", "u_1", "u_2"]
+    trainer = train._compiled(model, names, config)
+    rng = np.random.default_rng(0)
+    clean = rng.uniform(0.2, 0.8, (16, 2, 2, 1)).repeat(32, 1).repeat(32, 2).astype(np.float32)
+    noisy = clean + rng.normal(0, 25 / 255, clean.shape).astype(np.float32)
+    batch = {"image": tf.constant(noisy)}, dict.fromkeys(names, tf.constant(clean))
+    trainer.train_on_batch(*batch)
+    whole, _ = linear_solvers.best_time(lambda: trainer.train_on_batch(*batch), 8)
+    outputs = model.iterates()(batch[0])
+
+    @tf.function
+    def solves(f, fields):
+        # What the step does: K solves and, for each loss on its way back, one adjoint solve.
+        gradients = []
+        for v, gamma in fields:
+            with tf.GradientTape() as tape:
+                tape.watch([v, gamma])
+                u = deepam_tf.reconstruct(f, v, gamma, preconditioner="jacobi")
+                loss = tf.reduce_mean(tf.abs(u - clean))
+            gradients.append(tape.gradient(loss, [v, gamma]))
+        return gradients
+
+    fields = [
+        tuple(tf.cast(outputs[f"{x}_{k}"], tf.float32) for x in ("v", "gamma")) for k in (1, 2, 3)
+    ]
+    solves(batch[0]["image"], fields)
+    alone, _ = linear_solvers.best_time(lambda: solves(batch[0]["image"], fields), 8)
+    console.print(
+        f"training step, K = 3, 16 crops 64x64, bfloat16: {1e3 * whole:.0f} ms, of which solves "
+        f"(forward and adjoint, rtol 1e-5) {1e3 * alone:.0f} ms: {100 * alone / whole:.0f} %"
+    )
+
+
+def copy_bandwidth() -> float:
+    """Bytes a second, read and written, of copying 256 MB with every core, in GB/s."""
+    source = tf.random.uniform([64 * 2**20])
+    copy = tf.function(lambda x: x + 1.0)
+    copy(source)
+    start = time.perf_counter()
+    for _ in range(5):
+        copy(source)
+    return 5 * 2 * 256 * 2**20 / (time.perf_counter() - start) / 1e9
+
+
+if __name__ == "__main__":
+    # In a process of its own, so that the peak is that of one way alone.
+    print(_peak_of_gradient(sys.argv[1], int(sys.argv[2])))
