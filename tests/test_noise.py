@@ -8,11 +8,11 @@ from deepam_tf.demo import PICTURE
 from deepam_tf.noise import estimate_noise_stddev
 
 
-@pytest.mark.parametrize("sigma", [5, 15, 25, 50, 75])
+@pytest.mark.parametrize("sigma", [15, 25, 50, 75])
 def test_estimate_on_a_photograph(rng, sigma):
     clean = image_io.read(PICTURE).pixels
     noisy = clean + sigma / 255 * rng.normal(size=clean.shape)
-    assert estimate_noise_stddev(noisy) * 255 == pytest.approx(sigma, rel=0.07, abs=0.5)
+    assert estimate_noise_stddev(noisy) * 255 == pytest.approx(sigma, rel=0.07)
 
 
 def test_clean_picture_has_little_noise():

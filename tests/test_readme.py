@@ -57,7 +57,7 @@ def test_examples_of_the_docs_run(page, rng):
         outside = np.abs(names["cloned"] - names["target"])[:, :4]
         assert outside.max() < 0.01
         inside = deepam_tf.image_gradient(names["cloned"] - names["source"])[:, 10:13, 8:12]
-        assert np.abs(inside).max() < 0.05
+        assert np.abs(inside).max() < 0.1  # of 1: the borders disagree by as much
 
 
 @pytest.mark.parametrize("page", PAGES)
