@@ -24,7 +24,7 @@ from deepam_tf.pretrained import list_pretrained, load_pretrained, noise_range, 
 
 __all__ = ["main"]
 
-_DEFAULT_MODEL = "denoise_gray_s25"
+_DEFAULT_MODEL = "denoise_gray"
 _LEAST_STDDEV = 0.1 / 255  # a classical regulariser has no meaning without noise
 _DEMO_PICTURE = pathlib.Path("deepam-demo.png")
 _SOME_FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130

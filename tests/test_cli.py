@@ -144,11 +144,13 @@ def test_nothing_is_overwritten_without_force(tmp_path, capsys, scene):
 
 def test_a_level_the_weights_do_not_cover_is_said(tmp_path, capsys, scene):
     cv2.imwrite(str(tmp_path / "a.png"), scene)
-    _, _, err = in_process(
-        capsys, "denoise", tmp_path / "a.png", tmp_path / "b.png", "--sigma", "50"
-    )
-    assert "trained for sigma 25 alone" in err
+    files = tmp_path / "a.png", tmp_path / "b.png"
+    _, _, err = in_process(capsys, "denoise", *files, "--sigma", "100")
+    assert "trained for sigma 0 to 75" in err
     assert (tmp_path / "b.png").exists()
+    options = ["--force", "--sigma", "50", "--model", "denoise_gray_s25"]
+    _, _, err = in_process(capsys, "denoise", *files, *options)
+    assert "trained for sigma 25 alone" in err
 
 
 @pytest.mark.parametrize(

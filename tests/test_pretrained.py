@@ -15,29 +15,51 @@ def test_card_says_what_a_user_must_know(name):
     card = pretrained.pretrained_card(name)
     assert card["task"]
     assert card["limits"]
-    assert 0 < card["noise_stddev"] < 1
+    low, high = pretrained.noise_range(name)
+    assert 0 <= low <= high < 1
+    assert high > 0
     assert {"data", "command", "seed", "summary", "hours"} <= set(card["training"])
-    assert {"Set12", "BSD68"} <= set(card["results"])
+    assert {"Set12", "BSD68"} <= {dataset.split(",")[0] for dataset in card["results"]}
 
 
-def test_default_weights_reach_what_is_required_of_them():
+def test_one_model_for_all_levels_is_near_those_of_one():
+    results = pretrained.pretrained_card("denoise_gray")["results"]
+    alone = pretrained.pretrained_card("denoise_gray_s25")["results"]
+    for dataset in ("BSD68", "Set12"):
+        assert results[f"{dataset}, sigma 25"]["psnr"] >= alone[dataset]["psnr"] - 0.1
+
+
+def test_weights_of_one_level_reach_what_is_required_of_them():
     results = pretrained.pretrained_card("denoise_gray_s25")["results"]
     assert results["BSD68"]["psnr"] >= 29.05
     assert results["Set12"]["psnr"] >= 30.20
     assert (pretrained._FOLDER / "denoise_gray_s25.npz").stat().st_size <= 4e6
 
 
-@pytest.mark.parametrize("name", deepam_tf.list_pretrained())
-def test_weights_denoise(name):
+@pytest.mark.parametrize(
+    ("name", "sigma", "gain"),
+    [("denoise_gray_s25", 25, 8), ("denoise_gray", 5, 2), ("denoise_gray", 25, 8)]
+    + [("denoise_gray", 75, 12)],
+)
+def test_weights_denoise(name, sigma, gain):
     clean = deepam_tf.image_io.read(PICTURE).pixels[64:192, 64:192]
-    stddev = pretrained.pretrained_card(name)["noise_stddev"]
-    noisy = clean + benchmark_noise(clean.shape, stddev, 0)
-    restored = deepam_tf.restore(deepam_tf.load_pretrained(name), noisy)
+    noisy = clean + benchmark_noise(clean.shape, sigma / 255, 0)
+    model = deepam_tf.load_pretrained(name)
+    level = sigma / 255 if model.noise_level else None
+    restored = deepam_tf.restore(model, noisy, noise_stddev=level)
     before, after = (
         float(deepam_tf.metrics.psnr(clean[np.newaxis], x[np.newaxis])[0])
         for x in (noisy, restored)
     )
-    assert after > before + 8
+    assert after > before + gain
+
+
+def test_weights_leave_a_clean_image_nearly_alone():
+    clean = deepam_tf.image_io.read(PICTURE).pixels[64:192, 64:192]
+    restored = deepam_tf.restore(
+        deepam_tf.load_pretrained("denoise_gray"), clean, noise_stddev=0.0
+    )
+    assert float(deepam_tf.metrics.psnr(clean[np.newaxis], restored[np.newaxis])[0]) > 40
 
 
 def test_what_is_saved_is_what_is_loaded_in_another_process(tmp_path, rng):

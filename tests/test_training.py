@@ -23,6 +23,8 @@ from training.optimizers import ConvMuon
 TINY = dataclasses.replace(
     CONFIGS["denoise_gray_s25"],
     num_iterations=2,
+    filters=16,
+    depth=3,
     num_steps=6,
     steps_per_epoch=2,
     crop_size=16,
@@ -48,14 +50,7 @@ def folder(tmp_path, images):
     return folder
 
 
-@pytest.fixture
-def small_model(monkeypatch):
-    """The same runs with networks of a few weights."""
-    full = deepam_tf.DeepAM
-    monkeypatch.setattr(train, "DeepAM", lambda *a, **k: full(*a, filters=16, depth=3, **k))
-
-
-def test_run_writes_model_checkpoints_and_scalars(tmp_path, images, small_model):
+def test_run_writes_model_checkpoints_and_scalars(tmp_path, images):
     model = train.train(TINY, images, images[:1], tmp_path / "run", verbose=0)
     loaded = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
     for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
@@ -70,7 +65,7 @@ def test_run_writes_model_checkpoints_and_scalars(tmp_path, images, small_model)
     assert "validation/epoch_restored_psnr" in tags
 
 
-def test_model_for_every_noise_level_trains_and_goes_on(tmp_path, images, small_model):
+def test_model_for_every_noise_level_trains_and_goes_on(tmp_path, images):
     config = dataclasses.replace(TINY, noise_stddev=(0.0, 0.3), pixel_unshuffle=2, residual=True)
     train.train(config, images, images[:1], tmp_path / "run", verbose=0)
     longer = dataclasses.replace(config, num_steps=8)
@@ -92,7 +87,7 @@ class _StopAfter(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-def test_killed_and_resumed_equals_uninterrupted(tmp_path, images, small_model, monkeypatch):
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, images, monkeypatch):
     whole = train.train(TINY, images, [], tmp_path / "whole", verbose=0)
 
     fit = keras.Model.fit
@@ -110,8 +105,8 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, images, small_model, 
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6, err_msg=a.path)
 
 
-def test_intermediate_results_carry_a_loss(images, small_model):
-    model = train.DeepAM(3)
+def test_intermediate_results_carry_a_loss(images):
+    model = deepam_tf.DeepAM(3, filters=16, depth=3)
     trainer = train._compiled(model, ["restored", "u_1", "u_2"], TINY)
     x = tf.random.uniform([2, 16, 16, 1])
     logs = trainer.evaluate(
@@ -154,7 +149,7 @@ def test_bad_folders_end_with_one_line(tmp_path, folder, capsys):
     assert "at least as large as the crop" in err
 
 
-def test_a_run_goes_on_with_its_own_recipe_alone(tmp_path, images, small_model):
+def test_a_run_goes_on_with_its_own_recipe_alone(tmp_path, images):
     short = dataclasses.replace(TINY, num_steps=2)
     train.train(short, images, [], tmp_path, verbose=0)
     other = dataclasses.replace(TINY, num_iterations=1, seed=3)
@@ -165,7 +160,7 @@ def test_a_run_goes_on_with_its_own_recipe_alone(tmp_path, images, small_model):
         train.train(other, images, [], tmp_path, verbose=0)
 
 
-def test_nan_stops_the_run_and_is_never_saved(tmp_path, images, small_model, monkeypatch):
+def test_nan_stops_the_run_and_is_never_saved(tmp_path, images, monkeypatch):
     train.train(dataclasses.replace(TINY, num_steps=2), images, [], tmp_path, verbose=0)
     good = (tmp_path / "model.keras").read_bytes()
     crops = train.data.denoising_crops
@@ -180,8 +175,8 @@ def test_nan_stops_the_run_and_is_never_saved(tmp_path, images, small_model, mon
     assert tf.train.latest_checkpoint(tmp_path / "checkpoints").endswith("ckpt-1")
 
 
-def test_a_run_can_start_from_another(tmp_path, images, small_model):
-    start = train.DeepAM(2)
+def test_a_run_can_start_from_another(tmp_path, images):
+    start = deepam_tf.DeepAM(2, filters=16, depth=3)
     for variable in start.variables:
         variable.assign(variable + 0.01)
     still = dataclasses.replace(TINY, num_steps=2, learning_rate=0.0)
@@ -190,7 +185,7 @@ def test_a_run_can_start_from_another(tmp_path, images, small_model):
         np.testing.assert_array_equal(a, b)
 
 
-def test_average_of_runs_with_statistics_of_its_own(tmp_path, folder, images, small_model):
+def test_average_of_runs_with_statistics_of_its_own(tmp_path, folder, images):
     models = []
     for name, seed in (("a", 0), ("b", 1)):
         config = dataclasses.replace(TINY, num_steps=2, seed=seed)
@@ -273,7 +268,7 @@ def test_evaluation_command_writes_protocol_and_scores(tmp_path, folder, capsys)
     header = [line for line in lines if line.startswith("#")]
     assert any("default_rng(i)" in line for line in header)
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
-    assert len(rows) == 2 * 3
+    assert len(rows) == 3 * 3
     ours = [float(row["psnr"]) for row in rows if row["method"] == "denoise_gray_s25"]
     noisy = [float(row["psnr"]) for row in rows if row["method"] == "noisy"]
     assert np.mean(ours) > np.mean(noisy) + 3
@@ -316,9 +311,7 @@ def test_dncnn_is_the_input_minus_the_network(tmp_path, rng):
         peers.dncnn(tmp_path / "missing.npz")
 
 
-def test_release_measures_the_rounded_weights(
-    tmp_path, folder, images, small_model, monkeypatch, capsys
-):
+def test_release_measures_the_rounded_weights(tmp_path, folder, images, monkeypatch, capsys):
     config = dataclasses.replace(TINY, num_steps=2)
     train.train(config, images, [], tmp_path / "run", verbose=0)
     weights = tmp_path / "package" / "weights"
