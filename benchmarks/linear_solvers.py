@@ -38,6 +38,7 @@ __all__ = [
     "ic0_history",
     "measure_ours",
     "measure_peer",
+    "rhs_of",
     "solve_jacobi",
     "system_matrix",
 ]

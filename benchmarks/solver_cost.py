@@ -25,12 +25,36 @@ __all__ = ["copy_bandwidth", "memory", "training_share"]
 
 
 def memory(console: rich.console.Console) -> None:
-    """Peak memory of value and gradient on 4 images 256x256, in processes of their own."""
+    """Peaks of value and gradient on 4 images 256x256, and of one solve of 1024x1024.
+
+    Each in a process of its own, so that the peak is that of one way alone.
+    """
     for how in ("implicit", "loop"):
         for steps in (20, 200):
-            command = [sys.executable, "-m", "benchmarks.solver_cost", how, str(steps)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            console.print(f"value and gradient, {how}, {steps} steps: {done.stdout.strip()}")
+            measured = _in_a_process("gradient", how, str(steps))
+            console.print(f"value and gradient, {how}, {steps} steps: {measured}")
+    for method in ("jacobi", "multigrid", *linear_solvers.PEERS):
+        console.print(f"one solve, 1024x1024, {method}: {_in_a_process('solve', method)}")
+
+
+def _in_a_process(*arguments: str) -> str:
+    command = [sys.executable, "-m", "benchmarks.solver_cost", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
+def _peak_of_solve(method: str) -> str:
+    kind = "uniform 0.05..1"
+    if method in linear_solvers.PEERS:
+        solve, dtype = linear_solvers.PEERS[method]
+        matrix = linear_solvers.system_matrix(linear_solvers.gamma_of(kind, 1024)).astype(dtype)
+        run = functools.partial(solve, matrix, linear_solvers.rhs_of(1024).astype(dtype))
+    else:
+        run = functools.partial(linear_solvers.measure_ours, 1024, kind, method, repeats=1)
+        linear_solvers.measure_ours(64, kind, method, repeats=1)  # TensorFlow has started
+    before = _reset_peak()
+    run()
+    return f"{(_peak_kilobytes() - before) / 1024:.0f} MB above its start"
 
 
 def _peak_of_gradient(how: str, steps: int) -> str:
@@ -58,11 +82,17 @@ def _peak_of_gradient(how: str, steps: int) -> str:
         return tape.gradient(loss, [f, v, gamma])
 
     gradient.get_concrete_function(f, v, gamma)
-    before = _peak_kilobytes()
+    before = _reset_peak()
     gradient(f, v, gamma)
     peak = _peak_kilobytes() - before
     seconds, _ = linear_solvers.best_time(lambda: gradient(f, v, gamma), 4)
     return f"{peak / 1024:.0f} MB above the start, {1e3 * seconds:.0f} ms"
+
+
+def _reset_peak() -> int:
+    """Forget the peak so far (Linux); the memory in use now, in kilobytes."""
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    return _peak_kilobytes()
 
 
 def _peak_kilobytes() -> int:
@@ -121,5 +151,7 @@ def copy_bandwidth() -> float:
 
 
 if __name__ == "__main__":
-    # In a process of its own, so that the peak is that of one way alone.
-    print(_peak_of_gradient(sys.argv[1], int(sys.argv[2])))
+    if sys.argv[1] == "gradient":
+        print(_peak_of_gradient(sys.argv[2], int(sys.argv[3])))
+    else:
+        print(_peak_of_solve(sys.argv[2]))

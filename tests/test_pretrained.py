@@ -56,9 +56,7 @@ def test_weights_denoise(name, sigma, gain):
 
 def test_weights_leave_a_clean_image_nearly_alone():
     clean = deepam_tf.image_io.read(PICTURE).pixels[64:192, 64:192]
-    restored = deepam_tf.restore(
-        deepam_tf.load_pretrained("denoise_gray"), clean, noise_stddev=0.0
-    )
+    restored = deepam_tf.restore(deepam_tf.load_pretrained("denoise_gray"), clean, noise_stddev=0.0)
     assert float(deepam_tf.metrics.psnr(clean[np.newaxis], restored[np.newaxis])[0]) > 40
 
 

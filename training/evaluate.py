@@ -169,7 +169,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder of clean images")
     parser.add_argument("--sigma", type=float, default=25.0, help="noise level, 0..255")
     parser.add_argument(
-        "--model", nargs="*", default=["denoise_gray", "denoise_gray_s25"], help="names of shipped weights"
+        "--model",
+        nargs="*",
+        default=["denoise_gray", "denoise_gray_s25"],
+        help="names of shipped weights",
     )
     parser.add_argument("--rtol", type=float, help="tolerance of the solves instead of the model's")
     parser.add_argument("--peers", action="store_true", help="BM3D, NLM and TV in the same run")
