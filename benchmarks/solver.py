@@ -4,7 +4,7 @@
 
 systems   time and steps to a relative residual of 1e-5, sizes 128 to 4096, five kinds of gamma
 figure5   the paper's Fig. 5: residual of the adjoint system against steps, mean over 20 images
-memory    peak memory of value and gradient: implicit, and through the loop
+memory    peak memory: value and gradient, implicit and through the loop; each solver
 training  share of a training step that its solves take
 
 Times are the best of several runs in one process, with one BLAS thread for SciPy (more make its
