@@ -1,6 +1,6 @@
 """Find how strongly each classical regulariser should smooth, on training images.
 
-    python -m benchmarks.tune_classical --data BSDS500/train [--sigma 25]
+    python -m benchmarks.tune_classical --data BSDS500/train [--sigma 25] [--beta-growth 2]
 
 Only training images may decide it: the factors go into `deepam_tf.classical` and
 `training.peers`, and from there into tables of test images.
@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=pathlib.Path, required=True, help="training images")
     parser.add_argument("--sigma", type=float, default=25.0, help="noise level, 0..255")
     parser.add_argument("--count", type=int, default=40, help="images to use")
+    parser.add_argument("--beta-growth", type=float, help="another path for all methods")
     args = parser.parse_args(argv)
     stddev = args.sigma / 255
     every = data.load_images(args.data)
@@ -43,7 +44,11 @@ def main(argv: list[str] | None = None) -> int:
         weight = step * peers.TV_WEIGHT_PER_STDDEV
         methods[f"scikit-image TV {weight:.3g}"] = peers.total_variation(weight * stddev)
         for name, method in classical.METHODS.items():
-            changed = dataclasses.replace(method, factor=step * method.factor)
+            changed = dataclasses.replace(
+                method,
+                factor=step * method.factor,
+                beta_growth=args.beta_growth or method.beta_growth,
+            )
             methods[f"{name} {changed.factor:.3g}"] = peers.gray(
                 tf.function(functools.partial(changed, noise_stddev=stddev), reduce_retracing=True)
             )

@@ -4,7 +4,7 @@ For noise of standard deviation `s` and a regulariser of degree `p` (total varia
 Lp p), `lambda = factor * s^(p - 2)` makes the result scale with the image and its noise. The
 factors, and for L0 and Lp, whose result depends on the path, the growth of `beta`, are those that
 did best on training images of BSDS500 at sigma 25; `python -m benchmarks.tune_classical` tries
-factors around them.
+factors around them, with `--beta-growth` on another path.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg
+import tensorflow as tf
 
 
 def difference_matrix(n: int) -> sp.csr_matrix:
@@ -55,3 +56,20 @@ def run_python(code: str, *arguments: str) -> str:
     if done.returncode:
         raise AssertionError(done.stderr)
     return done.stdout
+
+
+def problem(rng, shape=(2, 6, 5, 2), gamma_maps=1, low=0.05, high=5.0):
+    """Random `f`, `v` and a log-uniform `gamma` in [low, high]."""
+    f = rng.normal(size=shape)
+    v = rng.normal(size=(*shape[:3], 2 * shape[3]))
+    gamma = 10 ** rng.uniform(np.log10(low), np.log10(high), (*shape[:3], gamma_maps))
+    return f, v, gamma
+
+
+def gradients(loss, f, v, gamma):
+    """Derivatives of `loss(f, v, gamma)` by each of the three."""
+    x = [tf.constant(f), tf.constant(v), tf.constant(gamma)]
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = loss(*x)
+    return [g.numpy() for g in tape.gradient(value, x)]
