@@ -23,7 +23,10 @@ __all__ = [
     "crop_sources",
     "denoising_crops",
     "depth_crops",
+    "list_pairs",
+    "load_image",
     "load_images",
+    "load_pair",
     "load_pairs",
     "to_channels",
 ]
@@ -63,8 +66,24 @@ def load_images(folder: str | os.PathLike, channels: int = 1) -> list[np.ndarray
     paths = image_io.list_images(folder)
     if not paths:
         raise image_io.ImageFileError(f"{folder}: the folder holds no image files.")
-    images = (to_channels(image_io.read(path).pixels, channels) for path in paths)
-    return [np.rint(255.0 * image).astype(np.uint8) for image in images]
+    return [load_image(path, channels) for path in paths]
+
+
+def load_image(path: str | os.PathLike, channels: int = 1) -> np.ndarray:
+    """Read one image, one byte a value.
+
+    Args:
+        path: an image file.
+        channels: 1 (colour becomes gray) or 3 (gray becomes colour).
+
+    Returns:
+        uint8 array `[H, W, channels]`.
+
+    Raises:
+        image_io.ImageFileError: if the file cannot be read.
+    """
+    pixels = to_channels(image_io.read(path).pixels, channels)
+    return np.rint(255.0 * pixels).astype(np.uint8)
 
 
 def load_pairs(
@@ -99,6 +118,35 @@ def load_pairs(
         image_io.ImageFileError: if a folder is missing or empty, a file has no partner or
             cannot be read, or the sizes in a pair differ.
     """
+    paths = list_pairs(folder, target=target, guide=guide)
+    return [
+        load_pair(
+            *pair,
+            target_channels=target_channels,
+            guide_channels=guide_channels,
+            border=border,
+            jpeg_shrink=jpeg_shrink,
+        )
+        for pair in paths
+    ]
+
+
+def list_pairs(
+    folder: str | os.PathLike, *, target: str, guide: str
+) -> list[tuple[pathlib.Path, pathlib.Path]]:
+    """Paths of the pairs that `load_pairs` reads.
+
+    Args:
+        folder: holds the two folders.
+        target: name of the folder of what is to be restored.
+        guide: name of the folder of guides.
+
+    Returns:
+        `(target, guide)` paths, sorted by name.
+
+    Raises:
+        image_io.ImageFileError: if a folder is missing or empty, or a file has no partner.
+    """
     targets, guides = (
         {path.stem: path for path in image_io.list_images(pathlib.Path(folder) / name)}
         for name in (target, guide)
@@ -110,25 +158,47 @@ def load_pairs(
             f"Received: {len(targets)} and {len(guides)} files"
             + (f", {len(alone)} alone, the first {alone[0]!r}." if alone else ".")
         )
-    pairs = []
-    for name, path in sorted(targets.items()):
-        pictures = image_io.read(path), image_io.read(guides[name])
-        sizes = [picture.pixels.shape[:2] for picture in pictures]
-        if sizes[0] != sizes[1]:
-            raise image_io.ImageFileError(
-                f"{path}: a pair must have one size. Received: {sizes[0]} and {sizes[1]}, height "
-                "and width."
-            )
-        jpeg = path.suffix.lower() in (".jpg", ".jpeg")
-        pairs.append(
-            tuple(
-                _as_integers(picture, channels, border, jpeg_shrink if jpeg else 1)
-                for picture, channels in zip(
-                    pictures, (target_channels, guide_channels), strict=True
-                )
-            )
+    return [(path, guides[name]) for name, path in sorted(targets.items())]
+
+
+def load_pair(
+    target: str | os.PathLike,
+    guide: str | os.PathLike,
+    *,
+    target_channels: int,
+    guide_channels: int,
+    border: int = 0,
+    jpeg_shrink: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read one aligned pair of pictures.
+
+    Args:
+        target: file of what is to be restored.
+        guide: file of the guide.
+        target_channels: see `load_pairs`.
+        guide_channels: see `load_pairs`.
+        border: see `load_pairs`.
+        jpeg_shrink: see `load_pairs`.
+
+    Returns:
+        The pair, see `load_pairs`.
+
+    Raises:
+        image_io.ImageFileError: if a file cannot be read, or the sizes differ.
+    """
+    pictures = image_io.read(target), image_io.read(guide)
+    sizes = [picture.pixels.shape[:2] for picture in pictures]
+    if sizes[0] != sizes[1]:
+        raise image_io.ImageFileError(
+            f"{target}: a pair must have one size. Received: {sizes[0]} and {sizes[1]}, height "
+            "and width."
         )
-    return pairs
+    jpeg = pathlib.Path(target).suffix.lower() in (".jpg", ".jpeg")
+    shrink = jpeg_shrink if jpeg else 1
+    return (
+        _as_integers(pictures[0], target_channels, border, shrink),
+        _as_integers(pictures[1], guide_channels, border, shrink),
+    )
 
 
 def _as_integers(picture: image_io.Picture, channels: int, border: int, shrink: int) -> np.ndarray:

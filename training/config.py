@@ -252,10 +252,11 @@ def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     names = {k.casefold(): k for k in known}
     # A group left out or mistaken is as common as a slip in the name itself.
     names |= {k.rpartition(".")[2].casefold(): k for k in known if "." in k}
-    for key in (name.casefold(), name.rpartition(".")[2].casefold()):
-        found = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
-        if found:
-            return f" Did you mean {names[found[0]]!r}?"
+    keys = {name.casefold(), name.rpartition(".")[2].casefold()}
+    found = [(difflib.SequenceMatcher(None, key, x).ratio(), x) for key in keys for x in names]
+    ratio, best = max(found, default=(0.0, ""))
+    if ratio >= 0.6:
+        return f" Did you mean {names[best]!r}?"
     return f" {otherwise}" if otherwise else ""
 
 

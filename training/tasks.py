@@ -17,7 +17,7 @@ import tensorflow as tf
 from deepam_tf import data, degradations, image_io, metrics, sampling
 from training.config import Data, TrainingConfig, nearest
 
-__all__ = ["TASKS", "Examples", "Task", "find_task"]
+__all__ = ["TASKS", "Examples", "Task", "find_task", "noise_range"]
 
 
 @dataclasses.dataclass(frozen=True)
