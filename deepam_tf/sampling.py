@@ -29,7 +29,7 @@ __all__ = [
 INTERPOLATED = 0.5
 """Value of the mask where a pixel lies between samples; 1 is measured, 0 unknown."""
 
-_HOLE_RATE = 0.25  # of the training crops have a hole
+_HOLE_RATE = 1 / 8  # of the training crops have a hole
 _AVERAGE_RATE = 1 / 6  # of them are averages over blocks instead of single pixels
 _KEEP = 1e4  # weight of a measured pixel against the smoothness of what fills the holes
 
@@ -154,7 +154,7 @@ def observe_coarse(
     """A random low-resolution observation of an image, on the image's own grid.
 
     Nearest-neighbour samples at the default offset, as in the paper's section 5.2; for one
-    crop in six averages over blocks, the pixels of a real coarse sensor. One crop in four
+    crop in six averages over blocks, the pixels of a real coarse sensor. One crop in eight
     loses a rectangle of its samples.
 
     Args:
