@@ -20,9 +20,9 @@ import rich.console
 import rich.table
 from tensorboard.backend.event_processing import event_accumulator
 
-from training.config import replace
 from training.inputs import hold_out, load_examples
 from training.recipes import find_recipe
+from training.settings import replace
 from training.tasks import find_task
 from training.train import train
 

@@ -18,8 +18,9 @@ from tensorboard.backend.event_processing import event_accumulator
 import deepam_tf
 from deepam_tf import data as train_data
 from training import average, evaluate, peers, release, run_folder, train
-from training.config import TrainingConfig, replace
+from training.config import TrainingConfig
 from training.optimizers import ConvMuon
+from training.settings import replace
 from training.tasks import Examples, find_task
 from training.trainer import make_model, make_trainer
 
@@ -34,7 +35,7 @@ TINY = replace(
         "run.dtype": "float32",
         "data.crop_size": 16,
         "data.batch_size": 2,
-        "monitor.picture_size": 24,
+        "monitor.pictures_every": 0,
     },
 )
 NONE = Examples([], [])
@@ -60,6 +61,7 @@ def folder(tmp_path, images):
 
 def settings(**changes):
     """Options of the command for a run as small as `TINY`."""
+    changes |= {"monitor.pictures_every": 0}
     values = {"model.num_iterations": 1, "model.filters": 16, "model.depth": 3}
     values |= {"data.crop_size": 16, "data.batch_size": 1, **changes}
     return [x for name, value in values.items() for x in ("--set", f"{name}={value}")]

@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 
 from training import train
-from training.config import TrainingConfig, flat, read_toml, read_values, replace, to_toml
+from training.config import TrainingConfig, flat
 from training.optimizers import learning_rate
 from training.recipes import RECIPES, find_recipe
+from training.settings import read_toml, read_values, replace, to_toml
 from training.tasks import TASKS
 
 

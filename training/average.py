@@ -22,9 +22,9 @@ import tensorflow as tf
 
 from deepam_tf import FusedBatchNormalization
 from deepam_tf.image_io import ImageFileError, write_bytes
-from training.config import replace, to_toml
 from training.inputs import load_examples
 from training.run_folder import read_config
+from training.settings import replace, to_toml
 from training.tasks import find_task
 
 __all__ = ["average_weights", "main", "reestimate_statistics"]

@@ -96,9 +96,7 @@ def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
     values, rate = config.optimizer, learning_rate(config)
     if values.name == "muon":
         decay = values.weight_decay
-        return ConvMuon(
-            rate, momentum=values.momentum, weight_decay=decay, adam_weight_decay=decay
-        )
+        return ConvMuon(rate, momentum=values.momentum, weight_decay=decay, adam_weight_decay=decay)
     if values.name == "adam":
         return keras.optimizers.AdamW(rate, weight_decay=values.weight_decay)
     # Keras takes the decay out of the weights beside the step. Added to the gradient, as in

@@ -14,7 +14,8 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from training.config import TrainingConfig, nearest, read_toml, replace
+from training.config import TrainingConfig
+from training.settings import nearest, read_toml, replace
 
 __all__ = ["RECIPES", "find_recipe"]
 

@@ -1,10 +1,10 @@
 """The folder of a run: enough room for it, and all that it takes to repeat it.
 
-    config.toml      the resolved configuration, every value
-    run.json         for each start: command, versions, git revision, seed, first step
-    checkpoints/     the two latest, each written whole or not at all
-    logs/            for TensorBoard
-    model.keras      the trained model, once the run has ended
+config.toml      the resolved configuration, every value
+run.json         for each start: command, versions, git revision, seed, first step
+checkpoints/     the two latest, each written whole or not at all
+logs/            for TensorBoard
+model.keras      the trained model, once the run has ended
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ import tensorflow as tf
 
 import deepam_tf
 from deepam_tf import image_io
-from training.config import TrainingConfig, flat, read_toml, replace, to_toml
+from training.config import TrainingConfig, flat
+from training.settings import read_toml, replace, to_toml
 
 __all__ = [
     "bytes_of_run",

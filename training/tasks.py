@@ -15,9 +15,12 @@ import numpy as np
 import tensorflow as tf
 
 from deepam_tf import data, degradations, image_io, metrics, sampling
-from training.config import Data, TrainingConfig, nearest
+from training.config import Data, TrainingConfig
+from training.settings import nearest
 
 __all__ = ["TASKS", "Examples", "Task", "find_task", "noise_range"]
+
+Paths = tuple[pathlib.Path, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,9 @@ class Task:
 
     Attributes:
         folder: what a folder of its data holds, in words.
-        load: reads the examples of a folder.
+        parts: what an example is made of, the target first; if there are several, the
+            names of the folders they lie in.
+        read: an example from its files, one a part.
         crops: an endless pipeline of training batches from the number of the first one on.
         observe: inputs, target and, where not every pixel of it counts, its weight: of a
             whole validation image, by its number, `[1, H, W, C]` (the weight `[1, H, W]`).
@@ -63,11 +68,27 @@ class Task:
     """
 
     folder: str
-    load: Callable[[pathlib.Path, Data], Examples]
+    parts: tuple[str, ...]
+    read: Callable[[Paths, Data], Any]
     crops: Callable[[Examples, TrainingConfig, int], tf.data.Dataset]
     observe: Callable[[Any, Data, int], tuple]
     model_inputs: Callable[[Data], dict[str, Any]]
     metrics: Callable[[], list[keras.metrics.Metric]]
+
+    def list_folder(self, folder: pathlib.Path) -> list[Paths]:
+        """The files of each example of a folder, sorted by name.
+
+        Raises:
+            image_io.ImageFileError: if the folder is missing or empty, or a file has no
+                partner.
+        """
+        if len(self.parts) == 2:
+            target, guide = self.parts
+            return list(data.list_pairs(folder, target=target, guide=guide))
+        paths = image_io.list_images(folder)
+        if not paths:
+            raise image_io.ImageFileError(f"{folder}: the folder holds no image files.")
+        return [(path,) for path in paths]
 
     def sources(self, examples: Examples, config: TrainingConfig, batch: int) -> list[str]:
         """Names of the pictures that the crops of a batch come from."""
@@ -102,26 +123,21 @@ def noise_range(values: Data) -> float | tuple[float, float]:
     return values.sigma / 255
 
 
-def _load_images(folder: pathlib.Path, values: Data) -> Examples:
-    items = data.load_images(folder, values.image_channels)
-    return Examples([str(path) for path in image_io.list_images(folder)], items)
+def _read_image(paths: Paths, values: Data):
+    return data.load_image(paths[0], values.image_channels)
 
 
-def _load_pairs(target: str, guide: str, guide_channels: int, jpeg_shrink: int):
-    def load(folder: pathlib.Path, values: Data) -> Examples:
-        items = data.load_pairs(
-            folder,
-            target=target,
-            guide=guide,
+def _pair_reader(guide_channels: int, jpeg_shrink: int):
+    def read(paths: Paths, values: Data):
+        return data.load_pair(
+            *paths,
             target_channels=values.image_channels,
             guide_channels=guide_channels,
             border=values.border,
             jpeg_shrink=jpeg_shrink,
         )
-        paths = sorted(image_io.list_images(folder / target), key=lambda path: path.stem)
-        return Examples([str(path) for path in paths], items)
 
-    return load
+    return read
 
 
 def _denoising_crops(examples: Examples, config: TrainingConfig, first_batch: int):
@@ -182,7 +198,8 @@ def _coarse(item, values: Data, number: int):
 TASKS = {
     "denoise": Task(
         folder="clean images",
-        load=_load_images,
+        parts=("image",),
+        read=_read_image,
         crops=_denoising_crops,
         observe=_noisy,
         model_inputs=lambda values: {"noise_level": isinstance(values.sigma, tuple)},
@@ -190,7 +207,8 @@ TASKS = {
     ),
     "depth": Task(
         folder="depth/ with depth or disparity, 0 where unknown, and rgb/ of the same names",
-        load=_load_pairs("depth", "rgb", 3, jpeg_shrink=1),
+        parts=("depth", "rgb"),
+        read=_pair_reader(guide_channels=3, jpeg_shrink=1),
         crops=_depth_crops,
         observe=_coarse,
         model_inputs=lambda values: {"guide_channels": 3, "mask": True},
@@ -202,7 +220,8 @@ TASKS = {
     ),
     "nir": Task(
         folder="rgb/ with clean colour images, and nir/ of the same names",
-        load=_load_pairs("rgb", "nir", 1, jpeg_shrink=2),
+        parts=("rgb", "nir"),
+        read=_pair_reader(guide_channels=1, jpeg_shrink=2),
         crops=_denoising_crops,
         observe=_noisy,
         model_inputs=lambda values: {

@@ -20,10 +20,11 @@ from deepam_tf import DeepAM
 from deepam_tf.image_io import ImageFileError
 from training import run_folder
 from training.callbacks import ResumableCheckpoint, StopOnNaN
-from training.config import TrainingConfig, read_values, replace, to_toml
+from training.config import TrainingConfig
 from training.inputs import hold_out, load_examples
 from training.monitoring import make_monitors
 from training.recipes import RECIPES, find_recipe
+from training.settings import read_values, replace, to_toml
 from training.tasks import Examples, Task, find_task
 from training.trainer import Trainer, make_model, make_trainer
 
