@@ -95,7 +95,7 @@ class StopOnNaN(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None) -> None:
         # The mean over the epoch's batches: not finite from the first such batch on.
         if not np.isfinite((logs or {})["loss"]):
-            self.stop(int(self.model.optimizer.iterations))
+            self.stop(self.model.steps_done)
 
     def stop(self, step: int) -> None:
         """Raise for the batch of step `step`, counted from 1."""

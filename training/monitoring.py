@@ -85,7 +85,7 @@ class InsideView(keras.callbacks.Callback):
         if (epoch + 1) % self._every:
             return
         outputs = self._run(self._inputs)
-        step = int(self.model.optimizer.iterations)
+        step = self.model.steps_done
         with self._writer.as_default(step=step):
             for k in range(1, self._deepam.num_iterations + 1):
                 gamma = tf.cast(outputs[f"gamma_{k}"], tf.float32)

@@ -103,15 +103,16 @@ def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
         ValueError: if the schedule ends nowhere.
     """
     values, rate = config.optimizer, learning_rate(config)
+    decay = values.weight_decay or None
     if values.name == "muon":
-        decay = values.weight_decay
         return ConvMuon(rate, momentum=values.momentum, weight_decay=decay, adam_weight_decay=decay)
     if values.name == "adam":
-        return keras.optimizers.AdamW(rate, weight_decay=values.weight_decay)
+        return keras.optimizers.Adam(rate, weight_decay=decay)
     # Keras takes the decay out of the weights beside the step. Added to the gradient, as in
     # the paper's toolbox, it goes through the momentum, which multiplies it.
-    decay = values.weight_decay / (1.0 - values.momentum)
-    return keras.optimizers.SGD(rate, momentum=values.momentum, weight_decay=decay or None)
+    if decay:
+        decay /= 1.0 - values.momentum
+    return keras.optimizers.SGD(rate, momentum=values.momentum, weight_decay=decay)
 
 
 def learning_rate(config: TrainingConfig):

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from deepam_tf import DeepAM
 from deepam_tf.image_io import ImageFileError
-from training import run_folder
+from training import distributed, run_folder
 from training.callbacks import ResumableCheckpoint, StopOnNaN
 from training.config import TrainingConfig
 from training.inputs import hold_out, load_examples
@@ -39,6 +39,7 @@ def train(
     *,
     initial_model: keras.Model | None = None,
     command: str | None = None,
+    strategy: str = "one",
     verbose: str | int = "auto",
 ) -> DeepAM:
     """Train a model, or go on training it, and save it.
@@ -50,6 +51,7 @@ def train(
         out: folder of the run, see `training.run_folder`.
         initial_model: whose weights to start from, of the same architecture.
         command: what to note in the run's record.
+        strategy: one of `training.distributed.STRATEGIES`.
         verbose: of `keras.Model.fit`; 1 is a progress bar.
 
     Returns:
@@ -61,36 +63,62 @@ def train(
         FloatingPointError: if the loss became NaN or infinite.
     """
     task = find_task(config.data.task)
+    devices = distributed.make_strategy(strategy, config)
     keras.utils.set_random_seed(config.run.seed)
-    model = make_model(config, task)
-    if initial_model is not None:
-        model.set_weights(initial_model.get_weights())
-    trainer = make_trainer(model, config, task)
-    run_folder.check_room(out, run_folder.bytes_of_run(trainer, config))
+    with devices.scope():
+        model = make_model(config, task)
+        if initial_model is not None:
+            model.set_weights(initial_model.get_weights())
+        trainer = make_trainer(model, config, task)
     checkpoint = ResumableCheckpoint(out / "checkpoints", trainer)
+    writes = distributed.is_chief(devices)
+    if writes:
+        run_folder.check_room(out, run_folder.bytes_of_run(trainer, config))
     run_folder.check_same_recipe(config, out)
     checkpoint.restore()
-    step = int(trainer.optimizer.iterations)
-    run_folder.write_record(out, config, step=step, command=command)
-
-    shown = validation if validation.items else examples
-    trainer.fit(
-        task.crops(examples, config, step).map(trainer.spread),
-        initial_epoch=step // config.run.steps_per_epoch,
-        epochs=config.run.num_steps // config.run.steps_per_epoch,
-        steps_per_epoch=config.run.steps_per_epoch,
-        shuffle=False,  # the pipeline is in random order already
-        validation_data=_validation(validation, trainer, config, task),
-        callbacks=[
-            StopOnNaN(lambda batch: task.sources(examples, config, batch), checkpoint),
-            checkpoint,
-            *make_monitors(out, config, model, *task.observe(shown.items[0], config.data, 0)[:2]),
-        ],
-        verbose=verbose,
-    )
-    temporary = out / ".model.keras"
-    model.save(temporary)
-    os.replace(temporary, out / "model.keras")
+    step = trainer.steps_done
+    callbacks: list[keras.callbacks.Callback] = [
+        StopOnNaN(lambda batch: task.sources(examples, config, batch), checkpoint)
+    ]
+    if writes:
+        run_folder.write_record(out, config, step=step, command=command)
+        shown = validation if validation.items else examples
+        inputs, target, *_ = task.observe(shown.items[0], config.data, 0)
+        callbacks += [checkpoint, *make_monitors(out, config, model, inputs, target)]
+    batches = task.crops(examples, config, step).map(trainer.spread)
+    held_out = _validation(validation, trainer, config, task) if writes else None
+    if strategy == "one":
+        trainer.fit(
+            batches,
+            initial_epoch=step // config.run.steps_per_epoch,
+            epochs=config.run.num_steps // config.run.steps_per_epoch,
+            steps_per_epoch=config.run.steps_per_epoch,
+            shuffle=False,  # the pipeline is in random order already
+            validation_data=held_out,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
+    else:
+        distributed.synchronize(model)
+        with distributed.worker_errors(checkpoint):
+            distributed.fit_replicas(
+                trainer,
+                batches,
+                devices,
+                first_step=step,
+                num_steps=config.run.num_steps,
+                steps_per_epoch=config.run.steps_per_epoch,
+                callbacks=callbacks,
+                validate=lambda: (
+                    distributed.validate(model, held_out, task.metrics) if held_out else {}
+                ),
+                verbose=verbose if writes else 0,
+            )
+        distributed.synchronize(model, False)
+    if writes:
+        temporary = out / ".model.keras"
+        model.save(temporary)
+        os.replace(temporary, out / "model.keras")
     return model
 
 
@@ -143,6 +171,12 @@ def main(argv: list[str] | None = None) -> int:
         "--out", type=pathlib.Path, help="folder of the run; runs/CONFIG by default"
     )
     parser.add_argument("--init", type=pathlib.Path, help="model.keras to start from")
+    parser.add_argument(
+        "--strategy",
+        choices=distributed.STRATEGIES,
+        default="one",
+        help="one device, all of this machine (mirrored), or several machines (workers)",
+    )
     parser.add_argument("--list", action="store_true", help="print the shipped recipes and end")
     parser.add_argument("--show", action="store_true", help="print the configuration and end")
     args = parser.parse_args(argv)
@@ -173,6 +207,7 @@ def main(argv: list[str] | None = None) -> int:
             initial_model=None
             if args.init is None
             else keras.saving.load_model(args.init, compile=False),
+            strategy=args.strategy,
             command=run_folder.command_line("training.train", arguments),
         )
     except (ImageFileError, ValueError, FloatingPointError, OSError) as error:

@@ -30,6 +30,11 @@ class Trainer(keras.Model):
         self.clipnorm = clipnorm
         self.gradient_norm = keras.metrics.Mean(name="gradient_norm")
 
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps so far."""
+        return int(self.optimizer.iterations.numpy())
+
     def train_step(self, data):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
