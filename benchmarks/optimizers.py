@@ -63,9 +63,9 @@ COMPARISONS: dict[str, tuple[str, dict[str, Any], dict[str, dict[str, Any]]]] = 
     "optimizers": (
         "denoise_s25_k3_fast",
         SHORT,
-        _rates("muon", 1e-3, 2.5e-3, 6e-3)
-        | _rates("adam", 1e-3, 3e-3)
-        | _rates("sgd", 0.03, 0.1, 0.3, momentum=0.9),
+        _rates("muon", 1e-3, 2.5e-3, 6e-3, 1.5e-2)
+        | _rates("adam", 3e-4, 1e-3, 3e-3)
+        | _rates("sgd", 0.03, 0.1, 0.3, 1.0, momentum=0.9),
     ),
     # Which rate the paper's recipe takes, which the paper does not say.
     "paper_rate": (

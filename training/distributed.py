@@ -120,6 +120,8 @@ def fit_replicas(
     """
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    with strategy.scope():
+        _build_metrics(trainer, batches)
     iterator = iter(strategy.experimental_distribute_dataset(batches.with_options(options)))
 
     @tf.function
@@ -147,6 +149,16 @@ def fit_replicas(
             called.on_train_batch_end(batch, logs)
         called.on_epoch_end(epoch, {**logs, **validate()})
     called.on_train_end(logs)
+
+
+def _build_metrics(trainer: Trainer, batches: tf.data.Dataset) -> None:
+    """Let losses and metrics make their variables, which a step on several devices cannot."""
+    spec = batches.element_spec
+    inputs, *others = tf.nest.map_structure(lambda x: tf.zeros(x.shape, x.dtype), spec)
+    weight = others[1] if len(others) > 1 else None
+    trainer.compute_loss(inputs, others[0], others[0], weight, training=False)
+    trainer.compute_metrics(inputs, others[0], others[0], weight)
+    trainer.reset_metrics()
 
 
 def validate(

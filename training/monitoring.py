@@ -144,6 +144,7 @@ def make_monitors(
     model: deepam_tf.DeepAM,
     inputs: dict[str, np.ndarray],
     target: np.ndarray,
+    metrics: list[str],
 ) -> list[keras.callbacks.Callback]:
     """The callbacks of a run that write to its `logs/`, in the order they belong in.
 
@@ -153,6 +154,7 @@ def make_monitors(
         model: the model that is trained.
         inputs: of the picture to show, see `InsideView`.
         target: of the picture to show.
+        metrics: names of the metrics of the restored image, columns of its row.
 
     Returns:
         Callbacks for `fit`.
@@ -178,10 +180,19 @@ def make_monitors(
             name: value if isinstance(value, (str, bool, int, float)) else str(value)
             for name, value in flat(config).items()
         }
+        hparams.hparams_config(hparams=[], metrics=_shown_metrics(metrics))
         hparams.hparams(values, trial_id=out.name)
     every = max(1, config.run.steps_per_epoch // 10)
     callbacks.append(keras.callbacks.TensorBoard(logs, profile_batch=0, update_freq=every))
     return callbacks
+
+
+def _shown_metrics(names: list[str]) -> list[hparams.Metric]:
+    shown = [hparams.Metric("epoch_loss", group="train", display_name="loss")]
+    for name in names:
+        tag = f"epoch_restored_{name}"
+        shown.append(hparams.Metric(tag, group="validation", display_name=f"validation {name}"))
+    return shown
 
 
 def _log10(gamma) -> np.ndarray:

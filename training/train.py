@@ -84,7 +84,8 @@ def train(
         run_folder.write_record(out, config, step=step, command=command)
         shown = validation if validation.items else examples
         inputs, target, *_ = task.observe(shown.items[0], config.data, 0)
-        callbacks += [checkpoint, *make_monitors(out, config, model, inputs, target)]
+        metrics = [metric.name for metric in task.metrics()]
+        callbacks += [checkpoint, *make_monitors(out, config, model, inputs, target, metrics)]
     batches = task.crops(examples, config, step).map(trainer.spread)
     held_out = _validation(validation, trainer, config, task) if writes else None
     if strategy == "one":

@@ -57,6 +57,14 @@ class Trainer(keras.Model):
                 metric.update_state(loss * replicas)
         return self.compute_metrics(x, y, outputs, weight)
 
+    def get_metrics_result(self):
+        results = super().get_metrics_result()
+        if len(self.output) > 1:
+            return results
+        # Keras leaves out the name of an only output: curves of K = 1 would be called otherwise.
+        plain = ("loss", self.gradient_norm.name)
+        return {k if k in plain else f"restored_{k}": value for k, value in results.items()}
+
     def spread(self, inputs, target, weight=None):
         """What `fit` takes, every output compared with one target.
 
