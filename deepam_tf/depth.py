@@ -141,7 +141,7 @@ def upsample_depth(
         ValueError: see `observe` and `Restorer`.
 
     Example:
-        >>> model = deepam_tf.DeepAM(1, filters=4, depth=5, guide_channels=3, mask=True)
+        >>> model = deepam_tf.DeepAM(1, filters=4, depth=6, guide_channels=3, mask=True)
         >>> ramp = 800.0 + np.arange(8.0)[np.newaxis] * np.ones([6, 1])
         >>> guide = np.zeros([24, 32, 3], np.float32)
         >>> deepam_tf.upsample_depth(deepam_tf.Restorer(model), ramp, guide).shape
