@@ -50,12 +50,17 @@ def test_solver_pictures_and_settings_are_in_the_log(run):
     assert tf.make_ndarray(event.tensor_proto) == 1.0
 
     root = events(folder / "logs")
-    [tag] = [tag for tag in root.summary_metadata if tag.startswith("_hparams_")]
-    content = root.summary_metadata[tag].plugin_data.content
+    content = root.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     stored = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
     assert set(stored) == set(flat(config))
     assert stored["optimizer.learning_rate"].number_value == config.optimizer.learning_rate
     assert stored["optimizer.name"].string_value == "muon"
+    content = root.summary_metadata["_hparams_/experiment"].plugin_data.content
+    experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
+    for metric in experiment.metric_infos:  # every column is a curve that there is
+        column = events(folder / "logs" / metric.name.group)
+        assert metric.name.tag in column.Tags()["tensors"]
+    assert {metric.name.group for metric in experiment.metric_infos} == {"train", "validation"}
 
 
 def test_pictures_show_what_they_say(rng):

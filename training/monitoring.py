@@ -180,7 +180,8 @@ def make_monitors(
             name: value if isinstance(value, (str, bool, int, float)) else str(value)
             for name, value in flat(config).items()
         }
-        hparams.hparams_config(hparams=[], metrics=_shown_metrics(metrics))
+        named = [hparams.HParam(name) for name in values]
+        hparams.hparams_config(hparams=named, metrics=_shown_metrics(metrics))
         hparams.hparams(values, trial_id=out.name)
     every = max(1, config.run.steps_per_epoch // 10)
     callbacks.append(keras.callbacks.TensorBoard(logs, profile_batch=0, update_freq=every))
