@@ -41,7 +41,7 @@ SHORT = {
 PAPER_TRIAL = {
     "run.dtype": "mixed_bfloat16",
     "data.validation_images": 20,
-    "run.num_steps": 300,
+    "run.num_steps": 200,
     "run.steps_per_epoch": 50,
     "monitor.pictures_every": 0,
 }

@@ -27,9 +27,10 @@ from training.trainer import make_model, make_trainer
 TINY = replace(
     TrainingConfig(),
     {
-        "model.num_iterations": 2,
+        "model.num_iterations": 1,
         "model.filters": 16,
         "model.depth": 3,
+        "optimizer.name": "adam",
         "run.num_steps": 6,
         "run.steps_per_epoch": 2,
         "run.dtype": "float32",
@@ -63,7 +64,7 @@ def settings(**changes):
     """Options of the command for a run as small as `TINY`."""
     changes |= {"monitor.pictures_every": 0}
     values = {"model.num_iterations": 1, "model.filters": 16, "model.depth": 3}
-    values |= {"data.crop_size": 16, "data.batch_size": 1, **changes}
+    values |= {"data.crop_size": 16, "data.batch_size": 1, "optimizer.name": "adam", **changes}
     return [x for name, value in values.items() for x in ("--set", f"{name}={value}")]
 
 
@@ -107,7 +108,8 @@ class _StopAfter(keras.callbacks.Callback):
 
 
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, images, monkeypatch):
-    whole = train.train(TINY, images, NONE, tmp_path / "whole", verbose=0)
+    config = replace(TINY, {"model.num_iterations": 2, "optimizer.name": "muon"})
+    whole = train.train(config, images, NONE, tmp_path / "whole", verbose=0)
 
     fit = keras.Model.fit
     monkeypatch.setattr(
@@ -116,9 +118,9 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, images, monkeypatch):
         lambda self, *a, callbacks, **k: fit(self, *a, callbacks=[*callbacks, _StopAfter(5)], **k),
     )
     with pytest.raises(KeyboardInterrupt):
-        train.train(TINY, images, NONE, tmp_path / "parts", verbose=0)
+        train.train(config, images, NONE, tmp_path / "parts", verbose=0)
     monkeypatch.setattr(keras.Model, "fit", fit)
-    resumed = train.train(TINY, images, NONE, tmp_path / "parts", verbose=0)
+    resumed = train.train(config, images, NONE, tmp_path / "parts", verbose=0)
 
     for a, b in zip(whole.variables, resumed.variables, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6, err_msg=a.path)
@@ -170,7 +172,7 @@ def test_bad_folders_end_with_one_line(tmp_path, folder, capsys):
 
 def test_a_run_goes_on_with_its_own_recipe_alone(tmp_path, images):
     train.train(replace(TINY, {"run.num_steps": 2}), images, NONE, tmp_path, verbose=0)
-    other = replace(TINY, {"model.num_iterations": 1, "run.seed": 3})
+    other = replace(TINY, {"model.num_iterations": 2, "run.seed": 3})
     with pytest.raises(ValueError, match=r"other values of model.num_iterations, run.seed than"):
         train.train(other, images, NONE, tmp_path, verbose=0)
     (tmp_path / "config.toml").unlink()
@@ -265,15 +267,24 @@ def test_a_full_disk_ends_the_run_with_the_last_checkpoint(tmp_path, images, mon
     with pytest.raises(OSError, match=r"No space left.*ckpt-1: make room"):
         train.train(TINY, images, NONE, tmp_path, verbose=0)
     monkeypatch.setattr(tf.train.CheckpointManager, "save", save)
+
+    def flushed(self, epoch, logs=None):  # TensorBoard meets the full disk first
+        raise tf.errors.ResourceExhaustedError(None, None, "{{node}} events; No space left here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.callbacks.TensorBoard, "on_epoch_begin", flushed)
+        with pytest.raises(OSError, match=r"Received: events; No space left here. .*ckpt-1: make"):
+            train.train(TINY, images, NONE, tmp_path, verbose=0)
     train.train(TINY, images, NONE, tmp_path, verbose=0)
     assert [start["first_step"] for start in json.loads((tmp_path / "run.json").read_text())] == [
         0,
+        2,
         2,
     ]
 
 
 def test_a_run_can_start_from_another(tmp_path, images):
-    start = deepam_tf.DeepAM(2, filters=16, depth=3)
+    start = deepam_tf.DeepAM(1, filters=16, depth=3)
     for variable in start.variables:
         variable.assign(variable + 0.01)
     still = replace(TINY, {"run.num_steps": 2, "optimizer.learning_rate": 0.0})

@@ -18,7 +18,8 @@ from training.settings import replace
 
 @pytest.fixture
 def run(tmp_path, images):  # noqa: F811
-    config = replace(TINY, {"monitor.pictures_every": 2, "monitor.picture_size": 24})
+    changes = {"monitor.pictures_every": 2, "monitor.picture_size": 24}
+    config = replace(TINY, {"model.num_iterations": 2, **changes})
     train.train(config, images, images.pick([0]), tmp_path / "run", verbose=0)
     return tmp_path / "run", config
 
@@ -54,7 +55,7 @@ def test_solver_pictures_and_settings_are_in_the_log(run):
     stored = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
     assert set(stored) == set(flat(config))
     assert stored["optimizer.learning_rate"].number_value == config.optimizer.learning_rate
-    assert stored["optimizer.name"].string_value == "muon"
+    assert stored["optimizer.name"].string_value == "adam"
     content = root.summary_metadata["_hparams_/experiment"].plugin_data.content
     experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
     for metric in experiment.metric_infos:  # every column is a curve that there is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from collections.abc import Callable
 
@@ -66,10 +67,27 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         try:
             self._manager.save(checkpoint_number=epoch)
         except (tf.errors.OpError, OSError) as error:
-            raise OSError(
-                f"A checkpoint must find room on the disk. Received: {_first_line(error)}. "
-                f"The last good one is {self.latest}: make room, and the same command goes on."
-            ) from error
+            raise self._no_room(error) from error
+
+    @contextlib.contextmanager
+    def report_full_disk(self):
+        """Around the steps, where TensorBoard's events too need room on the disk.
+
+        Raises:
+            OSError: in the place of TensorFlow's error, if the disk is full.
+        """
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if "No space left" not in str(error):  # memory is exhausted by the same class
+                raise
+            raise self._no_room(error) from error
+
+    def _no_room(self, error: Exception) -> OSError:
+        return OSError(
+            f"A run must find room on the disk. Received: {_first_line(error)}. The last good "
+            f"checkpoint is {self.latest}: make room, and the same command goes on."
+        )
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         # A checkpoint of NaN would be where the next run starts.
@@ -108,4 +126,5 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 def _first_line(error: Exception) -> str:
-    return str(getattr(error, "message", error)).strip().split("\n")[0]
+    line = str(getattr(error, "message", error)).strip().split("\n")[0]
+    return line.rpartition("}} ")[2]  # behind the name of TensorFlow's operation

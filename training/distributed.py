@@ -30,7 +30,7 @@ __all__ = [
     "fit_replicas",
     "is_chief",
     "make_strategy",
-    "synchronize",
+    "synchronized",
     "worker_errors",
 ]
 
@@ -86,11 +86,17 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return resolver is None or not resolver.task_type or resolver.task_id == 0
 
 
-def synchronize(model: keras.Model, synchronized: bool = True) -> None:
-    """Let batch normalisation take its statistics from the batches of all devices."""
-    for layer in model._flatten_layers():
-        if isinstance(layer, FusedBatchNormalization):
-            layer.synchronized = synchronized
+@contextlib.contextmanager
+def synchronized(model: keras.Model):
+    """Batch normalisation takes its statistics from the batches of all devices, for a while."""
+    layers = [x for x in model._flatten_layers() if isinstance(x, FusedBatchNormalization)]
+    for layer in layers:
+        layer.synchronized = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.synchronized = False
 
 
 def fit_replicas(
@@ -98,8 +104,8 @@ def fit_replicas(
     batches: tf.data.Dataset,
     strategy: tf.distribute.Strategy,
     *,
-    first_step: int,
-    num_steps: int,
+    epochs: int,
+    initial_epoch: int,
     steps_per_epoch: int,
     callbacks: list[keras.callbacks.Callback],
     validate: Callable[[], dict[str, float]] = dict,
@@ -111,8 +117,8 @@ def fit_replicas(
         trainer: built under the strategy's scope.
         batches: whole batches, the same in every process; each takes its part.
         strategy: of all processes.
-        first_step: steps done before.
-        num_steps: steps in all.
+        epochs: epochs in all.
+        initial_epoch: epochs done before.
         steps_per_epoch: steps in an epoch.
         callbacks: of this process, as for `fit`.
         validate: gives what to add to the logs of an epoch.
@@ -134,11 +140,11 @@ def fit_replicas(
         add_progbar=verbose != 0,
         model=trainer,
         verbose=1 if verbose == "auto" else verbose,
-        epochs=num_steps // steps_per_epoch,
+        epochs=epochs,
         steps=steps_per_epoch,
     )
     called.on_train_begin()
-    for epoch in range(first_step // steps_per_epoch, num_steps // steps_per_epoch):
+    for epoch in range(initial_epoch, epochs):
         trainer.reset_metrics()
         called.on_epoch_begin(epoch)
         logs: dict[str, Any] = {}

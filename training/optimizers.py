@@ -103,16 +103,20 @@ def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
         ValueError: if the schedule ends nowhere.
     """
     values, rate = config.optimizer, learning_rate(config)
-    decay = values.weight_decay or None
+    decay = values.weight_decay
     if values.name == "muon":
-        return ConvMuon(rate, momentum=values.momentum, weight_decay=decay, adam_weight_decay=decay)
+        return ConvMuon(
+            rate,
+            momentum=values.momentum,
+            weight_decay=decay or None,
+            adam_weight_decay=decay or None,
+        )
     if values.name == "adam":
-        return keras.optimizers.Adam(rate, weight_decay=decay)
+        return keras.optimizers.Adam(rate, weight_decay=decay or None)
     # Keras takes the decay out of the weights beside the step. Added to the gradient, as in
     # the paper's toolbox, it goes through the momentum, which multiplies it.
-    if decay:
-        decay /= 1.0 - values.momentum
-    return keras.optimizers.SGD(rate, momentum=values.momentum, weight_decay=decay)
+    decay /= 1.0 - values.momentum
+    return keras.optimizers.SGD(rate, momentum=values.momentum, weight_decay=decay or None)
 
 
 def learning_rate(config: TrainingConfig):

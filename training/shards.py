@@ -99,8 +99,8 @@ def _record(name: str, item: Any, task: Task) -> bytes:
 def _example(record: bytes, task: Task) -> tuple[str, Any]:
     features = tf.train.Example.FromString(record).features.feature
     values = {key: features[key].bytes_list.value[0] for key in list(features)}
-    arrays = tuple(
+    arrays: tuple[Any, ...] = tuple(
         tf.io.decode_png(values[part], dtype=values[f"{part}/dtype"].decode()).numpy()
         for part in task.parts
     )
-    return values["name"].decode(), arrays if len(arrays) > 1 else arrays[0]
+    return values["name"].decode(), arrays if task.parts[1:] else arrays[0]

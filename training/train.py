@@ -88,34 +88,34 @@ def train(
         callbacks += [checkpoint, *make_monitors(out, config, model, inputs, target, metrics)]
     batches = task.crops(examples, config, step).map(trainer.spread)
     held_out = _validation(validation, trainer, config, task) if writes else None
-    if strategy == "one":
-        trainer.fit(
-            batches,
-            initial_epoch=step // config.run.steps_per_epoch,
-            epochs=config.run.num_steps // config.run.steps_per_epoch,
-            steps_per_epoch=config.run.steps_per_epoch,
-            shuffle=False,  # the pipeline is in random order already
-            validation_data=held_out,
-            callbacks=callbacks,
-            verbose=verbose,
-        )
-    else:
-        distributed.synchronize(model)
-        with distributed.worker_errors(checkpoint):
-            distributed.fit_replicas(
-                trainer,
+    length = {
+        "epochs": config.run.num_steps // config.run.steps_per_epoch,
+        "initial_epoch": step // config.run.steps_per_epoch,
+        "steps_per_epoch": config.run.steps_per_epoch,
+    }
+    with checkpoint.report_full_disk():
+        if strategy == "one":
+            trainer.fit(
                 batches,
-                devices,
-                first_step=step,
-                num_steps=config.run.num_steps,
-                steps_per_epoch=config.run.steps_per_epoch,
+                shuffle=False,  # the pipeline is in random order already
+                validation_data=held_out,
                 callbacks=callbacks,
-                validate=lambda: (
-                    distributed.validate(model, held_out, task.metrics) if held_out else {}
-                ),
-                verbose=verbose if writes else 0,
+                verbose=verbose,
+                **length,
             )
-        distributed.synchronize(model, False)
+        else:
+            with distributed.synchronized(model), distributed.worker_errors(checkpoint):
+                distributed.fit_replicas(
+                    trainer,
+                    batches,
+                    devices,
+                    callbacks=callbacks,
+                    validate=lambda: (
+                        distributed.validate(model, held_out, task.metrics) if held_out else {}
+                    ),
+                    verbose=verbose if writes else 0,
+                    **length,
+                )
     if writes:
         temporary = out / ".model.keras"
         model.save(temporary)
