@@ -145,6 +145,8 @@ def _draw(curves: dict[str, list], steps_per_epoch: int, path: pathlib.Path) -> 
             label=label,
         )
     axes.set(xlabel="step", ylabel="validation PSNR, dB")
+    values = np.concatenate([[value for _, value in points] for points in curves.values()])
+    axes.set_ylim(bottom=np.quantile(values, 0.1) - 0.5)  # where rates too high began is no matter
     axes.grid(alpha=0.3)
     axes.legend(ncols=2, loc="lower right")
     figure.savefig(path, dpi=110)

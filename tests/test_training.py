@@ -215,6 +215,7 @@ def test_sources_of_a_batch_are_those_of_its_crops():
     assert len(set(levels)) > 1
 
 
+@pytest.mark.slow
 def test_record_tells_how_to_repeat_the_run(tmp_path, folder, capsys):
     small = settings(**{"run.num_steps": 2, "run.steps_per_epoch": 1, "run.seed": 5})
     options = ["--data", str(folder), "--out", str(tmp_path / "run"), *small]
@@ -247,6 +248,7 @@ def test_folder_and_disk_are_checked_before_the_first_step(tmp_path, images, mon
     assert not (tmp_path / "run" / "config.toml").exists()
 
 
+@pytest.mark.slow
 def test_estimate_of_the_disk_is_near_what_a_run_writes(tmp_path, images):
     train.train(TINY, images, NONE, tmp_path, verbose=0)
     written = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
@@ -255,6 +257,7 @@ def test_estimate_of_the_disk_is_near_what_a_run_writes(tmp_path, images):
     assert written < run_folder.bytes_of_run(trainer, TINY) < 8 * written + 2**20
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_with_the_last_checkpoint(tmp_path, images, monkeypatch):
     save = tf.train.CheckpointManager.save
 

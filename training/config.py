@@ -181,6 +181,10 @@ class TrainingConfig:
             if any(not isinstance(x, str) and not low <= x < math.inf for x in numbers):
                 sign = "positive" if low else "not negative"
                 raise ValueError(f"`{name}` must be {sign} and finite. Received: {value!r}.")
+        if self.optimizer.momentum >= 1:
+            raise ValueError(
+                f"`optimizer.momentum` must be below 1. Received: {self.optimizer.momentum}."
+            )
         if self.run.num_steps % self.run.steps_per_epoch:
             raise ValueError(
                 "`run.num_steps` must be a multiple of `run.steps_per_epoch`. Received: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from training.config import TrainingConfig
@@ -72,9 +73,9 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup_steps = warmup_steps
 
     def __call__(self, step):
-        step = ops.cast(step, "float32")
-        rise = ops.minimum(step / self.warmup_steps, 1.0)
-        return rise * self.schedule(ops.maximum(step - self.warmup_steps, 0.0))
+        step = tf.cast(step, tf.float32)
+        rise = tf.minimum(step / self.warmup_steps, 1.0)
+        return rise * self.schedule(tf.maximum(step - self.warmup_steps, 0.0))
 
     def get_config(self):
         return {
