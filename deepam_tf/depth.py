@@ -20,7 +20,7 @@ class Observation:
 
     Attributes:
         image: `[H, W, 1]` float32, samples interpolated, known values in [0, 1].
-        mask: `[H, W, 1]` float32: 1 measured, 0.5 interpolated, 0 unknown.
+        mask: `[H, W, 1]` float32: 1 measured, 0 unknown, see `sampling`.
         low: the value that became 0, in the map's unit.
         high: the value that became 1.
     """
