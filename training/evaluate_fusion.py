@@ -26,9 +26,9 @@ import deepam_tf
 from deepam_tf import data, degradations, image_io, metrics
 from deepam_tf.inference import Restorer
 from training import peers
-from training.evaluate import evaluate, summary_table, write_csv
+from training.evaluate import evaluate, means, summary_table, write_csv
 
-__all__ = ["main"]
+__all__ = ["figures", "main"]
 
 RADII, EPS, TUNING_PAIRS = (1, 2, 4, 8, 16), (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3), 8
 
@@ -112,18 +112,43 @@ def _tuned_guided_filter(pairs, stddev: float) -> dict[str, Callable]:
         clean + degradations.benchmark_noise(clean.shape, stddev, i)
         for i, (clean, _) in enumerate(chosen)
     ]
-    best, name, method = -np.inf, "", None
-    for radius, eps in itertools.product(RADII, EPS):
-        trial = peers.guided_filter(radius, eps)
-        decibels = np.mean(
+    trials = {
+        f"guided filter (radius {radius}, eps {eps:g})": peers.guided_filter(radius, eps)
+        for radius, eps in itertools.product(RADII, EPS)
+    }
+    decibels = {
+        name: np.mean(
             [
                 metrics.psnr(clean[np.newaxis], np.clip(trial(x, guide), 0, 1)[np.newaxis])
                 for x, (clean, guide) in zip(noisy, chosen, strict=True)
             ]
         )
-        if decibels > best:
-            best, name, method = decibels, f"guided filter (radius {radius}, eps {eps:g})", trial
-    return {name: method}
+        for name, trial in trials.items()
+    }
+    best = max(decibels, key=lambda name: decibels[name])
+    return {best: trials[best]}
+
+
+def figures(folder: pathlib.Path, restorer: Restorer, noise_stddev: float) -> dict[str, float]:
+    """What a model reaches on a folder of pairs.
+
+    Args:
+        folder: holds rgb/ and nir/.
+        restorer: of a model guided by near infrared.
+        noise_stddev: standard deviation of the noise in units of [0, 1].
+
+    Returns:
+        Means over the images, `psnr` in dB and `ssim`.
+    """
+    pairs = _pairs(folder)
+    level = noise_stddev if restorer.takes_noise_stddev else None
+    scores = evaluate(
+        {name: target for name, (target, _) in pairs.items()},
+        {"model": lambda noisy, guide: restorer(noisy, guide=guide, noise_stddev=level)},
+        noise_stddev,
+        guides={name: guide for name, (_, guide) in pairs.items()},
+    )
+    return means(scores, "model")
 
 
 def _denoiser(name: str, stddev: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
