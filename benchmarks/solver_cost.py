@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import pathlib
 import subprocess
@@ -18,8 +17,9 @@ import tensorflow as tf
 
 import deepam_tf
 from benchmarks import linear_solvers
-from training import train
-from training.config import CONFIGS
+from benchmarks.training import Step
+from training.recipes import find_recipe
+from training.settings import replace
 
 __all__ = ["copy_bandwidth", "memory", "training_share"]
 
@@ -103,39 +103,13 @@ def _peak_kilobytes() -> int:
 
 def training_share(console: rich.console.Console) -> None:
     """Time of the solves of a training step over that of the whole step."""
-    config = dataclasses.replace(CONFIGS["denoise_gray_s25"], batch_size=16)
-    model = deepam_tf.DeepAM(config.num_iterations, dtype=config.dtype)
-    model.set_weights(deepam_tf.load_pretrained("denoise_gray_s25").get_weights())
-    names = ["restored", "u_1", "u_2"]
-    trainer = train._compiled(model, names, config)
-    rng = np.random.default_rng(0)
-    clean = rng.uniform(0.2, 0.8, (16, 2, 2, 1)).repeat(32, 1).repeat(32, 2).astype(np.float32)
-    noisy = clean + rng.normal(0, 25 / 255, clean.shape).astype(np.float32)
-    batch = {"image": tf.constant(noisy)}, dict.fromkeys(names, tf.constant(clean))
-    trainer.train_on_batch(*batch)
-    whole, _ = linear_solvers.best_time(lambda: trainer.train_on_batch(*batch), 8)
-    outputs = model.iterates()(batch[0])
-
-    @tf.function
-    def solves(f, fields):
-        # What the step does: K solves and, for each loss on its way back, one adjoint solve.
-        gradients = []
-        for v, gamma in fields:
-            with tf.GradientTape() as tape:
-                tape.watch([v, gamma])
-                u = deepam_tf.reconstruct(f, v, gamma, preconditioner="jacobi")
-                loss = tf.reduce_mean(tf.abs(u - clean))
-            gradients.append(tape.gradient(loss, [v, gamma]))
-        return gradients
-
-    fields = [
-        tuple(tf.cast(outputs[f"{x}_{k}"], tf.float32) for x in ("v", "gamma")) for k in (1, 2, 3)
-    ]
-    solves(batch[0]["image"], fields)
-    alone, _ = linear_solvers.best_time(lambda: solves(batch[0]["image"], fields), 8)
+    config = replace(find_recipe("denoise_gray_s25"), {"data.batch_size": 16})
+    step = Step(config)
+    whole, alone = step.seconds(), step.seconds_of_solves()
     console.print(
         f"training step, K = 3, 16 crops 64x64, bfloat16: {1e3 * whole:.0f} ms, of which solves "
-        f"(forward and adjoint, rtol 1e-5) {1e3 * alone:.0f} ms: {100 * alone / whole:.0f} %"
+        f"(forward and adjoint, rtol {config.model.rtol:g}) {1e3 * alone:.0f} ms: "
+        f"{100 * alone / whole:.0f} %"
     )
 
 

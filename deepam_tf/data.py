@@ -6,15 +6,18 @@ which starts again at step `n` sees the very crops and noise it would have seen.
 
 from __future__ import annotations
 
-import os
-import pathlib
-
-import cv2
 import numpy as np
 import tensorflow as tf
 
-from deepam_tf import image_io
 from deepam_tf._crops import augment, random_crops, same_dtype, sample_seeds, uniform_int
+from deepam_tf._loading import (
+    list_pairs,
+    load_image,
+    load_images,
+    load_pair,
+    load_pairs,
+    to_channels,
+)
 from deepam_tf.degradations import add_gaussian_noise
 from deepam_tf.sampling import observe_coarse
 
@@ -23,124 +26,13 @@ __all__ = [
     "crop_sources",
     "denoising_crops",
     "depth_crops",
+    "list_pairs",
+    "load_image",
     "load_images",
+    "load_pair",
     "load_pairs",
     "to_channels",
 ]
-
-
-def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """Gray to RGB by repetition, RGB to gray by the BT.601 weights (as MATLAB's rgb2gray).
-
-    Args:
-        pixels: `[H, W, 1 or 3]` float32, RGB.
-        channels: 1 or 3.
-
-    Returns:
-        `[H, W, channels]`, float32.
-    """
-    if pixels.shape[-1] == channels:
-        return pixels
-    if channels == 3:
-        return np.repeat(pixels, 3, axis=-1)
-    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., np.newaxis]
-
-
-def load_images(folder: str | os.PathLike, channels: int = 1) -> list[np.ndarray]:
-    """Read all images of a folder into memory, one byte a value.
-
-    Args:
-        folder: a folder of image files.
-        channels: 1 (colour becomes gray) or 3 (gray becomes colour).
-
-    Returns:
-        uint8 arrays `[H, W, channels]`, sorted by file name.
-
-    Raises:
-        image_io.ImageFileError: if the folder is missing or holds no image, or a file in it
-            cannot be read.
-    """
-    paths = image_io.list_images(folder)
-    if not paths:
-        raise image_io.ImageFileError(f"{folder}: the folder holds no image files.")
-    images = (to_channels(image_io.read(path).pixels, channels) for path in paths)
-    return [np.rint(255.0 * image).astype(np.uint8) for image in images]
-
-
-def load_pairs(
-    folder: str | os.PathLike,
-    *,
-    target: str,
-    guide: str,
-    target_channels: int,
-    guide_channels: int,
-    border: int = 0,
-    jpeg_shrink: int = 1,
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Read aligned pairs of pictures: two folders whose files have the same names.
-
-    Args:
-        folder: holds the two folders; suffixes may differ, `rgb/0001.jpg` and
-            `depth/0001.png`.
-        target: name of the folder of what is to be restored.
-        guide: name of the folder of guides.
-        target_channels: 1 or 3.
-        guide_channels: 1 or 3.
-        border: pixels to cut off on every side, for pictures with a frame.
-        jpeg_shrink: targets that are JPEG files, and their guides, are reduced by this
-            factor, blocks averaged: what the compression left of its artefacts would be
-            learnt.
-
-    Returns:
-        `(target, guide)` pairs, sorted by name: arrays `[H, W, channels]`, uint8, or uint16 for
-        targets of 16 bit.
-
-    Raises:
-        image_io.ImageFileError: if a folder is missing or empty, a file has no partner or
-            cannot be read, or the sizes in a pair differ.
-    """
-    targets, guides = (
-        {path.stem: path for path in image_io.list_images(pathlib.Path(folder) / name)}
-        for name in (target, guide)
-    )
-    alone = sorted(targets.keys() ^ guides.keys())
-    if alone or not targets:
-        raise image_io.ImageFileError(
-            f"{folder}: every file in {target}/ must have a partner of its name in {guide}/. "
-            f"Received: {len(targets)} and {len(guides)} files"
-            + (f", {len(alone)} alone, the first {alone[0]!r}." if alone else ".")
-        )
-    pairs = []
-    for name, path in sorted(targets.items()):
-        pictures = image_io.read(path), image_io.read(guides[name])
-        sizes = [picture.pixels.shape[:2] for picture in pictures]
-        if sizes[0] != sizes[1]:
-            raise image_io.ImageFileError(
-                f"{path}: a pair must have one size. Received: {sizes[0]} and {sizes[1]}, height "
-                "and width."
-            )
-        jpeg = path.suffix.lower() in (".jpg", ".jpeg")
-        pairs.append(
-            tuple(
-                _as_integers(picture, channels, border, jpeg_shrink if jpeg else 1)
-                for picture, channels in zip(
-                    pictures, (target_channels, guide_channels), strict=True
-                )
-            )
-        )
-    return pairs
-
-
-def _as_integers(picture: image_io.Picture, channels: int, border: int, shrink: int) -> np.ndarray:
-    height, width, _ = picture.pixels.shape
-    pixels = to_channels(picture.pixels, channels)
-    pixels = pixels[border : height - border, border : width - border]
-    if shrink > 1:
-        height, width = (side // shrink for side in pixels.shape[:2])
-        pixels = pixels[: height * shrink, : width * shrink]
-        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-        pixels = pixels.reshape(height, width, channels)
-    return np.rint(image_io.DEPTHS[picture.dtype] * pixels).astype(picture.dtype)
 
 
 def crop_sources(num_images: int, *, batch_size: int, seed: int, batch: int) -> list[int]:

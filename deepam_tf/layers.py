@@ -28,6 +28,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             inputs.shape.rank == 4
             and self.axis in (-1, 3)
             and mask is None
+            and not self.synchronized
             and not getattr(self, "renorm", False)  # Keras 3.14 has it, 3.12 does not
             and self.scale
             and self.center

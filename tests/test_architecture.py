@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = [
     {"_startup", "_codecs", "_crops", "_validation"},
     {"operators", "solvers", "degradations", "metrics", "image_io", "noise"},
-    {"multigrid", "proximal", "depth_io", "_console"},
+    {"multigrid", "proximal", "depth_io", "_console", "_loading"},
     {"preconditioners"},
     {"reconstruction"},
     {"layers", "alternating", "sampling"},

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -16,42 +16,60 @@ import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
 import deepam_tf
-from training import average, evaluate, peers, release, train
-from training.config import CONFIGS
+from deepam_tf import data as train_data
+from training import average, evaluate, peers, release, run_folder, train
+from training.config import TrainingConfig
 from training.optimizers import ConvMuon
+from training.settings import replace
+from training.tasks import Examples, find_task
+from training.trainer import make_model, make_trainer
 
-TINY = dataclasses.replace(
-    CONFIGS["denoise_gray_s25"],
-    num_iterations=2,
-    filters=16,
-    depth=3,
-    num_steps=6,
-    steps_per_epoch=2,
-    crop_size=16,
-    batch_size=2,
-    dtype="float32",
+TINY = replace(
+    TrainingConfig(),
+    {
+        "model.num_iterations": 1,
+        "model.filters": 16,
+        "model.depth": 3,
+        "optimizer.name": "adam",
+        "run.num_steps": 6,
+        "run.steps_per_epoch": 2,
+        "run.dtype": "float32",
+        "data.crop_size": 16,
+        "data.batch_size": 2,
+        "monitor.pictures_every": 0,
+    },
 )
+NONE = Examples([], [])
 
 
 @pytest.fixture
 def images(rng):
-    return [
+    items = [
         np.kron(rng.integers(0, 256, (5, 6)), np.ones((8, 8))).astype(np.uint8)[..., np.newaxis]
         for _ in range(3)
     ]
+    return Examples([f"{i}.png" for i in range(3)], items)
 
 
 @pytest.fixture
 def folder(tmp_path, images):
     folder = tmp_path / "images"
     folder.mkdir()
-    for i, image in enumerate(images):
-        cv2.imwrite(str(folder / f"{i}.png"), image)
+    for name, image in zip(images.names, images.items, strict=True):
+        cv2.imwrite(str(folder / name), image)
     return folder
 
 
+def settings(**changes):
+    """Options of the command for a run as small as `TINY`."""
+    changes |= {"monitor.pictures_every": 0}
+    values = {"model.num_iterations": 1, "model.filters": 16, "model.depth": 3}
+    values |= {"data.crop_size": 16, "data.batch_size": 1, "optimizer.name": "adam", **changes}
+    return [x for name, value in values.items() for x in ("--set", f"{name}={value}")]
+
+
 def test_run_writes_model_checkpoints_and_scalars(tmp_path, images):
-    model = train.train(TINY, images, images[:1], tmp_path / "run", verbose=0)
+    model = train.train(TINY, images, images.pick([0]), tmp_path / "run", verbose=0)
     loaded = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
     for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -60,16 +78,18 @@ def test_run_writes_model_checkpoints_and_scalars(tmp_path, images):
         events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "logs" / split))
         events.Reload()
         tags |= {f"{split}/{tag}" for tag in events.Tags()["tensors"]}
-    for tag in ("loss", "restored_psnr", "learning_rate"):
+    for tag in ("loss", "restored_psnr", "learning_rate", "gradient_norm", "pixels_per_second"):
         assert f"train/epoch_{tag}" in tags
     assert "validation/epoch_restored_psnr" in tags
+    assert "validation/epoch_gradient_norm" not in tags
 
 
 def test_model_for_every_noise_level_trains_and_goes_on(tmp_path, images):
-    config = dataclasses.replace(TINY, noise_stddev=(0.0, 0.3), pixel_unshuffle=2, residual=True)
-    train.train(config, images, images[:1], tmp_path / "run", verbose=0)
-    longer = dataclasses.replace(config, num_steps=8)
-    model = train.train(longer, images, images[:1], tmp_path / "run", verbose=0)
+    changes = {"data.sigma": (0.0, 75.0), "model.pixel_unshuffle": 2, "model.residual": True}
+    config = replace(TINY, changes)
+    train.train(config, images, images.pick([0]), tmp_path / "run", verbose=0)
+    longer = replace(config, {"run.num_steps": 8})
+    model = train.train(longer, images, images.pick([0]), tmp_path / "run", verbose=0)
     assert model.noise_level
     loaded = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
     x = {"image": tf.ones([1, 6, 6, 1]), "noise_stddev": tf.fill([1, 1, 1, 1], 0.1)}
@@ -88,7 +108,8 @@ class _StopAfter(keras.callbacks.Callback):
 
 
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, images, monkeypatch):
-    whole = train.train(TINY, images, [], tmp_path / "whole", verbose=0)
+    config = replace(TINY, {"model.num_iterations": 2, "optimizer.name": "muon"})
+    whole = train.train(config, images, NONE, tmp_path / "whole", verbose=0)
 
     fit = keras.Model.fit
     monkeypatch.setattr(
@@ -97,17 +118,17 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, images, monkeypatch):
         lambda self, *a, callbacks, **k: fit(self, *a, callbacks=[*callbacks, _StopAfter(5)], **k),
     )
     with pytest.raises(KeyboardInterrupt):
-        train.train(TINY, images, [], tmp_path / "parts", verbose=0)
+        train.train(config, images, NONE, tmp_path / "parts", verbose=0)
     monkeypatch.setattr(keras.Model, "fit", fit)
-    resumed = train.train(TINY, images, [], tmp_path / "parts", verbose=0)
+    resumed = train.train(config, images, NONE, tmp_path / "parts", verbose=0)
 
     for a, b in zip(whole.variables, resumed.variables, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6, err_msg=a.path)
 
 
 def test_intermediate_results_carry_a_loss(images):
-    model = deepam_tf.DeepAM(3, filters=16, depth=3)
-    trainer = train._compiled(model, ["restored", "u_1", "u_2"], TINY)
+    config, task = replace(TINY, {"model.num_iterations": 3}), find_task("denoise")
+    trainer = make_trainer(make_model(config, task), config, task)
     x = tf.random.uniform([2, 16, 16, 1])
     logs = trainer.evaluate(
         {"image": x}, dict.fromkeys(trainer.output, x), verbose=0, return_dict=True
@@ -120,8 +141,8 @@ def test_intermediate_results_carry_a_loss(images):
 def test_command_survives_kill_and_goes_on(tmp_path, folder):
     command = [
         sys.executable, "-m", "training.train", "--data", str(folder), "--out",
-        str(tmp_path / "run"), "--validation", "1", "--num-steps", "8", "--steps-per-epoch", "2",
-        "--batch-size", "1", "--crop-size", "16",
+        str(tmp_path / "run"),
+        *settings(**{"run.num_steps": 8, "run.steps_per_epoch": 2}),
     ]  # fmt: skip
     checkpoints = tmp_path / "run" / "checkpoints"
     deadline = time.monotonic() + 300
@@ -143,44 +164,131 @@ def test_bad_folders_end_with_one_line(tmp_path, folder, capsys):
     options = ["--out", str(tmp_path / "run")]
     assert train.main(["--data", str(tmp_path / "missing"), *options]) == 2
     assert "existing folder" in capsys.readouterr().err
-    assert train.main(["--data", str(folder), "--crop-size", "4096", *options]) == 2
+    assert train.main(["--data", str(folder), *options, "--set", "data.crop_size=4096"]) == 2
     out, err = capsys.readouterr()
     assert "3 images are smaller" in out
     assert "at least as large as the crop" in err
 
 
 def test_a_run_goes_on_with_its_own_recipe_alone(tmp_path, images):
-    short = dataclasses.replace(TINY, num_steps=2)
-    train.train(short, images, [], tmp_path, verbose=0)
-    other = dataclasses.replace(TINY, num_iterations=1, seed=3)
-    with pytest.raises(ValueError, match=r"Received: other values of num_iterations, seed"):
-        train.train(other, images, [], tmp_path, verbose=0)
-    (tmp_path / "config.json").unlink()
+    train.train(replace(TINY, {"run.num_steps": 2}), images, NONE, tmp_path, verbose=0)
+    other = replace(TINY, {"model.num_iterations": 2, "run.seed": 3})
+    with pytest.raises(ValueError, match=r"other values of model.num_iterations, run.seed than"):
+        train.train(other, images, NONE, tmp_path, verbose=0)
+    (tmp_path / "config.toml").unlink()
     with pytest.raises(ValueError, match=r"fit its configuration.*Received"):
-        train.train(other, images, [], tmp_path, verbose=0)
+        train.train(other, images, NONE, tmp_path, verbose=0)
 
 
 def test_nan_stops_the_run_and_is_never_saved(tmp_path, images, monkeypatch):
-    train.train(dataclasses.replace(TINY, num_steps=2), images, [], tmp_path, verbose=0)
+    train.train(replace(TINY, {"run.num_steps": 2}), images, NONE, tmp_path, verbose=0)
     good = (tmp_path / "model.keras").read_bytes()
-    crops = train.data.denoising_crops
-    monkeypatch.setattr(
-        train.data,
-        "denoising_crops",
-        lambda *a, **k: crops(*a, **k).map(lambda x, y: ({"image": x["image"] * float("nan")}, y)),
-    )
-    with pytest.raises(FloatingPointError, match=r"finite.*Received"):
-        train.train(TINY, images, [], tmp_path, verbose=0)
+    crops, bad = train_data.denoising_crops, 4  # the fifth batch, in the third epoch
+
+    def damaged(*args, first_batch, **options):
+        batches = crops(*args, first_batch=first_batch, **options).enumerate(first_batch)
+        return batches.map(
+            lambda i, batch: (
+                {"image": tf.where(i == bad, np.nan, batch[0]["image"])},
+                batch[1],
+            )
+        )
+
+    monkeypatch.setattr(train_data, "denoising_crops", damaged)
+    with pytest.raises(FloatingPointError, match=r"finite.*Received") as error:
+        train.train(TINY, images, NONE, tmp_path, verbose=0)
+    assert "at step 5, batch from" in str(error.value)
+    assert str(tmp_path / "checkpoints" / "ckpt-2") in str(error.value)
     assert (tmp_path / "model.keras").read_bytes() == good
-    assert tf.train.latest_checkpoint(tmp_path / "checkpoints").endswith("ckpt-1")
+    assert tf.train.latest_checkpoint(tmp_path / "checkpoints").endswith("ckpt-2")
+
+
+def test_sources_of_a_batch_are_those_of_its_crops():
+    # Each image has one gray level, so a crop tells where it comes from.
+    items = [np.full([8, 8, 1], 20 * i, np.uint8) for i in range(12)]
+    examples = Examples([f"{i}.png" for i in range(12)], items)
+    changes = {"data.crop_size": 4, "data.batch_size": 5, "run.seed": 9}
+    config, task = replace(TINY, changes), find_task("denoise")
+    _, target = next(iter(task.crops(examples, config, 7)))
+    levels = np.rint(255 * target["restored"].numpy()[:, 0, 0, 0] / 20).astype(int)
+    assert task.sources(examples, config, 7) == [f"{level}.png" for level in levels]
+    assert len(set(levels)) > 1
+
+
+def test_record_tells_how_to_repeat_the_run(tmp_path, folder, capsys):
+    small = settings(**{"run.num_steps": 2, "run.steps_per_epoch": 1, "run.seed": 5})
+    options = ["--data", str(folder), "--out", str(tmp_path / "run"), *small]
+    assert train.main(options) == 0
+    [start] = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert start["seed"] == 5
+    assert start["first_step"] == 0
+    assert start["versions"]["keras"] == keras.__version__
+    assert start["command"].endswith(" ".join(options))
+    assert set(start["git"] or {"revision": "", "dirty": True}) == {"revision", "dirty"}
+    # The stored configuration alone gives the same weights.
+    again = ["--config", str(tmp_path / "run" / "config.toml"), "--data", str(folder)]
+    assert train.main([*again, "--out", str(tmp_path / "again")]) == 0
+    models = [
+        keras.saving.load_model(tmp_path / name / "model.keras", compile=False)
+        for name in ("run", "again")
+    ]
+    for a, b in zip(*(model.variables for model in models), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_folder_and_disk_are_checked_before_the_first_step(tmp_path, images, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"must be writable. Received: .*Choose another"):
+        train.train(TINY, images, NONE, tmp_path / "file" / "run", verbose=0)
+    usage = run_folder.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(run_folder.shutil, "disk_usage", lambda path: usage._replace(free=2**20))
+    with pytest.raises(OSError, match=r"room for the whole run. Received: .* 1 MiB free"):
+        train.train(TINY, images, NONE, tmp_path / "run", verbose=0)
+    assert not (tmp_path / "run" / "config.toml").exists()
+
+
+def test_estimate_of_the_disk_is_near_what_a_run_writes(tmp_path, images):
+    train.train(TINY, images, NONE, tmp_path, verbose=0)
+    written = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    task = find_task("denoise")
+    trainer = make_trainer(make_model(TINY, task), TINY, task)
+    assert written < run_folder.bytes_of_run(trainer, TINY) < 8 * written + 2**20
+
+
+def test_a_full_disk_ends_the_run_with_the_last_checkpoint(tmp_path, images, monkeypatch):
+    save = tf.train.CheckpointManager.save
+
+    def full(self, checkpoint_number):
+        if checkpoint_number == 2:
+            raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+        return save(self, checkpoint_number=checkpoint_number)
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", full)
+    with pytest.raises(OSError, match=r"No space left.*ckpt-1: make room"):
+        train.train(TINY, images, NONE, tmp_path, verbose=0)
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", save)
+
+    def flushed(self, epoch, logs=None):  # TensorBoard meets the full disk first
+        raise tf.errors.ResourceExhaustedError(None, None, "{{node}} events; No space left here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.callbacks.TensorBoard, "on_epoch_begin", flushed)
+        with pytest.raises(OSError, match=r"Received: events; No space left here. .*ckpt-1: make"):
+            train.train(TINY, images, NONE, tmp_path, verbose=0)
+    train.train(TINY, images, NONE, tmp_path, verbose=0)
+    assert [start["first_step"] for start in json.loads((tmp_path / "run.json").read_text())] == [
+        0,
+        2,
+        2,
+    ]
 
 
 def test_a_run_can_start_from_another(tmp_path, images):
-    start = deepam_tf.DeepAM(2, filters=16, depth=3)
+    start = deepam_tf.DeepAM(1, filters=16, depth=3)
     for variable in start.variables:
         variable.assign(variable + 0.01)
-    still = dataclasses.replace(TINY, num_steps=2, learning_rate=0.0)
-    model = train.train(still, images, [], tmp_path, initial_model=start, verbose=0)
+    still = replace(TINY, {"run.num_steps": 2, "optimizer.learning_rate": 0.0})
+    model = train.train(still, images, NONE, tmp_path, initial_model=start, verbose=0)
     for a, b in zip(model.trainable_variables, start.trainable_variables, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -188,8 +296,8 @@ def test_a_run_can_start_from_another(tmp_path, images):
 def test_average_of_runs_with_statistics_of_its_own(tmp_path, folder, images):
     models = []
     for name, seed in (("a", 0), ("b", 1)):
-        config = dataclasses.replace(TINY, num_steps=2, seed=seed)
-        models.append(train.train(config, images, [], tmp_path / name, verbose=0))
+        config = replace(TINY, {"run.num_steps": 2, "run.seed": seed})
+        models.append(train.train(config, images, NONE, tmp_path / name, verbose=0))
     code = average.main(
         [str(tmp_path / "a"), str(tmp_path / "b"), "--data", str(folder), "--out"]
         + [str(tmp_path / "c"), "--batches", "2", "--crop-size", "32"]
@@ -211,11 +319,6 @@ def test_statistics_are_means_over_the_batches(rng):
     expected = np.mean([x.var(axis=(0, 1, 2)) for x in outputs], axis=0)
     np.testing.assert_allclose(layer.normalizations[0].moving_variance, expected, rtol=1e-4)
     assert layer.normalizations[0].momentum == 0.99
-
-
-def test_steps_must_fill_whole_epochs():
-    with pytest.raises(ValueError, match=r"multiple.*Received"):
-        dataclasses.replace(TINY, num_steps=3)
 
 
 def test_muon_orthogonalises_hidden_kernels_and_leaves_the_rest_to_adam(rng):
@@ -312,8 +415,8 @@ def test_dncnn_is_the_input_minus_the_network(tmp_path, rng):
 
 
 def test_release_measures_the_rounded_weights(tmp_path, folder, images, monkeypatch, capsys):
-    config = dataclasses.replace(TINY, num_steps=2)
-    train.train(config, images, [], tmp_path / "run", verbose=0)
+    config = replace(TINY, {"run.num_steps": 2})
+    train.train(config, images, NONE, tmp_path / "run", verbose=0)
     weights = tmp_path / "package" / "weights"
     weights.mkdir(parents=True)
     monkeypatch.setattr(deepam_tf, "__file__", str(tmp_path / "package" / "__init__.py"))
@@ -326,5 +429,5 @@ def test_release_measures_the_rounded_weights(tmp_path, folder, images, monkeypa
     assert code == 0
     card = deepam_tf.pretrained.pretrained_card("tiny")
     assert card["task"] == "test"
-    assert card["noise_stddev"] == config.noise_stddev
+    assert card["noise_stddev"] == pytest.approx(25 / 255)
     assert 0 < card["results"]["images"]["psnr"] < 60

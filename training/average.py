@@ -11,8 +11,6 @@ small crops. They are replaced by means over many larger crops.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import pathlib
 import sys
 from collections.abc import Iterable
@@ -22,9 +20,12 @@ import numpy as np
 import rich.progress
 import tensorflow as tf
 
-from deepam_tf import FusedBatchNormalization, data
-from deepam_tf.image_io import ImageFileError
-from training.config import TrainingConfig
+from deepam_tf import FusedBatchNormalization
+from deepam_tf.image_io import ImageFileError, write_bytes
+from training.inputs import load_examples
+from training.run_folder import read_config
+from training.settings import replace, to_toml
+from training.tasks import find_task
 
 __all__ = ["average_weights", "main", "reestimate_statistics"]
 
@@ -88,34 +89,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--crop-size", type=int, default=96)
     args = parser.parse_args(argv)
     try:
-        config = TrainingConfig(**json.loads((args.runs[0] / "config.json").read_text()))
+        config = read_config(args.runs[0])
+        larger = replace(config, {"data.crop_size": args.crop_size})
         models = [keras.saving.load_model(run / "model.keras", compile=False) for run in args.runs]
-        images = [
-            image
-            for folder in args.data
-            for image in data.load_images(folder, config.image_channels)
-            if min(image.shape[:2]) >= args.crop_size
-        ]
+        task = find_task(config.data.task)
+        examples = load_examples(args.data, larger.data, task)
         model = models[0]
         model.set_weights(average_weights(models))
-        crops = data.denoising_crops(
-            images,
-            noise_stddev=config.noise_stddev,
-            crop_size=args.crop_size,
-            batch_size=config.batch_size,
-            seed=config.seed,
-        )
+        crops = task.crops(examples, larger, 0)
         with rich.progress.Progress(transient=True) as progress:
             task = progress.add_task("batches", total=args.batches)
             reestimate_statistics(
                 model,
-                (x for x, _ in crops.take(args.batches)),
+                (batch[0] for batch in crops.take(args.batches)),
                 on_batch=lambda: progress.advance(task),
             )
         args.out.mkdir(parents=True, exist_ok=True)
         model.save(args.out / "model.keras")
-        stored = json.dumps(dataclasses.asdict(config), indent=2)
-        (args.out / "config.json").write_text(stored + "\n")
+        write_bytes(args.out / "config.toml", to_toml(config).encode())
     except (ImageFileError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

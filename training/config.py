@@ -1,10 +1,152 @@
-"""What a training run is made of. A configuration is data: no code branches on its name."""
+"""What a training run is made of: typed values in six groups.
+
+No code branches on the name of a configuration; the shipped ones are in `training.recipes`,
+and `training.settings` reads and changes them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import Any, Literal
 
-__all__ = ["CONFIGS", "TrainingConfig"]
+__all__ = [
+    "Data",
+    "Model",
+    "Monitor",
+    "Optimizer",
+    "Run",
+    "Schedule",
+    "TrainingConfig",
+    "flat",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The network, see `deepam_tf.DeepAM`.
+
+    Attributes:
+        num_iterations: `K`.
+        filters: feature maps of each hidden convolution.
+        depth: convolutions of each network.
+        gamma_min: floor of the confidence.
+        pixel_unshuffle: side of the pixel blocks of the networks' grid.
+        residual: whether the networks give `v - D u`.
+        guidance: `joined` or `early`, how a guide comes in.
+        preconditioner: of the solves.
+        rtol: tolerance of the solves; they run to convergence in training too.
+    """
+
+    num_iterations: int = 3
+    filters: int = 64
+    depth: int = 10
+    gamma_min: float = 0.02
+    pixel_unshuffle: int = 1
+    residual: bool = False
+    guidance: Literal["joined", "early"] = "joined"
+    preconditioner: Literal["jacobi", "multigrid", "auto", "cosine"] = "jacobi"
+    rtol: float = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What is restored from what.
+
+    Attributes:
+        task: one of `training.tasks.TASKS`.
+        image_channels: 1 or 3; the images to restore are converted.
+        sigma: standard deviation of the noise, 0..255; two numbers: any level between them,
+            told to the model.
+        validation_sigma: noise of the validation images, 0..255.
+        scale: pixels from sample to sample of a coarse map; of several, each crop gets one.
+        validation_scale: of the validation maps.
+        border: pixels cut off every side of pairs, for pictures with a frame.
+        crop_size: side of the training crops in pixels.
+        batch_size: crops in a step, on all devices together.
+        validation_images: how many are held out, at most one in ten.
+    """
+
+    task: str = "denoise"
+    image_channels: int = 1
+    sigma: float | tuple[float, float] = 25.0
+    validation_sigma: float = 25.0
+    scale: int | tuple[int, ...] = 8
+    validation_scale: int = 8
+    border: int = 0
+    crop_size: int = 64
+    batch_size: int = 8
+    validation_images: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """How a gradient becomes a step.
+
+    Attributes:
+        name: `muon` (on the hidden convolutions, Adam elsewhere), `adam` or `sgd`.
+        learning_rate: peak of the schedule.
+        momentum: of Muon and SGD.
+        weight_decay: weight of half the sum of squared weights beside the loss.
+        clipnorm: longest gradient of one variable; 0: any.
+    """
+
+    name: Literal["muon", "adam", "sgd"] = "muon"
+    learning_rate: float = 2.5e-3
+    momentum: float = 0.95
+    weight_decay: float = 0.0
+    clipnorm: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How the learning rate changes after a linear warm-up.
+
+    Attributes:
+        name: `cosine`, `exponential` or `constant`.
+        warmup_steps: steps of the warm-up, at most a fifth of the run.
+        final_fraction: last learning rate over the peak.
+    """
+
+    name: Literal["cosine", "exponential", "constant"] = "cosine"
+    warmup_steps: int = 200
+    final_fraction: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """How long, how exactly, and from which random numbers.
+
+    Attributes:
+        num_steps: optimizer steps in all.
+        steps_per_epoch: steps between validations and checkpoints.
+        iterate_loss_weight: weight of the L1 loss on `u_1 .. u_{K-1}` beside that on `u_K`:
+            it keeps the intermediate results images.
+        dtype: Keras dtype policy of the networks.
+        jit_compile: compile the step with XLA.
+        seed: of the initial weights, the crops and the noise.
+    """
+
+    num_steps: int = 8500
+    steps_per_epoch: int = 500
+    iterate_loss_weight: float = 0.2
+    dtype: Literal["float32", "mixed_bfloat16", "float64"] = "mixed_bfloat16"
+    jit_compile: bool = False
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Monitor:
+    """What TensorBoard shows beside the curves.
+
+    Attributes:
+        pictures_every: epochs between pictures, histograms and counts of solver steps;
+            0: none.
+        picture_size: longest side of the validation image they are made of, cut to it.
+    """
+
+    pictures_every: int = 1
+    picture_size: int = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,70 +154,45 @@ class TrainingConfig:
     """One training recipe.
 
     Attributes:
-        num_iterations: `K` of DeepAM.
-        image_channels: 1 or 3; the images of the folder are converted.
-        filters: feature maps of each hidden convolution.
-        depth: convolutions of each network.
-        pixel_unshuffle: side of the pixel blocks of the networks' grid.
-        residual: whether the networks give `v - D u`.
-        noise_stddev: noise in units of [0, 1]; two numbers: any level between them, told to
-            the model.
-        validation_noise_stddev: noise of the validation images.
-        crop_size: side of the training crops in pixels.
-        batch_size: crops in a step.
-        num_steps: optimizer steps in all.
-        steps_per_epoch: steps between validations and checkpoints.
-        learning_rate: peak of the schedule: linear warm-up, then a cosine to zero.
-        warmup_steps: steps of the warm-up.
-        iterate_loss_weight: weight of the L1 loss on `u_1 .. u_{K-1}` beside that on `u_K`:
-            it keeps the intermediate results images.
-        rtol: tolerance of the solves; they run to convergence in training too.
-        dtype: Keras dtype policy of the networks.
-        seed: seed of the initial weights, the crops and the noise.
+        model: the network.
+        data: what is restored from what.
+        optimizer: how a gradient becomes a step.
+        schedule: how the learning rate changes.
+        run: how long, how exactly, from which random numbers.
+        monitor: what TensorBoard shows.
+
+    Raises:
+        ValueError: if a value is out of its range.
     """
 
-    num_iterations: int = 3
-    image_channels: int = 1
-    filters: int = 64
-    depth: int = 10
-    pixel_unshuffle: int = 1
-    residual: bool = False
-    noise_stddev: float | tuple[float, float] = 25 / 255
-    validation_noise_stddev: float = 25 / 255
-    crop_size: int = 64
-    batch_size: int = 8
-    num_steps: int = 8500
-    steps_per_epoch: int = 500
-    learning_rate: float = 2.5e-3
-    warmup_steps: int = 200
-    iterate_loss_weight: float = 0.2
-    rtol: float = 1e-4
-    dtype: str = "mixed_bfloat16"
-    seed: int = 0
+    model: Model = Model()
+    data: Data = Data()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    run: Run = Run()
+    monitor: Monitor = Monitor()
 
     def __post_init__(self) -> None:
-        if isinstance(self.noise_stddev, list):  # as it comes out of JSON
-            object.__setattr__(self, "noise_stddev", tuple(self.noise_stddev))
-        if self.num_steps < 1 or self.steps_per_epoch < 1 or self.num_steps % self.steps_per_epoch:
+        values = flat(self)
+        positive = ("filters", "crop_size", "batch_size", "num_steps", "steps_per_epoch", "rtol")
+        for name, value in values.items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            low = 1e-12 if name.rpartition(".")[2] in positive else 0
+            if any(not isinstance(x, str) and not low <= x < math.inf for x in numbers):
+                sign = "positive" if low else "not negative"
+                raise ValueError(f"`{name}` must be {sign} and finite. Received: {value!r}.")
+        if self.run.num_steps % self.run.steps_per_epoch:
             raise ValueError(
-                "`num_steps` must be a positive multiple of `steps_per_epoch`. Received: "
-                f"num_steps={self.num_steps}, steps_per_epoch={self.steps_per_epoch}."
+                "`run.num_steps` must be a multiple of `run.steps_per_epoch`. Received: "
+                f"run.num_steps={self.run.num_steps}, "
+                f"run.steps_per_epoch={self.run.steps_per_epoch}."
             )
 
 
-CONFIGS = {
-    # One network for every noise level, on the grid of 2x2 blocks.
-    "denoise_gray": TrainingConfig(
-        num_iterations=2,
-        pixel_unshuffle=2,
-        residual=True,
-        noise_stddev=(0.0, 75 / 255),
-        crop_size=96,
-        num_steps=20000,
-    ),
-    "denoise_gray_s25": TrainingConfig(),
-    # One more cosine from the weights of the first: `--init RUN/model.keras`.
-    "denoise_gray_s25_restart": TrainingConfig(
-        num_steps=1300, steps_per_epoch=650, learning_rate=1e-3, warmup_steps=100, seed=1
-    ),
-}
+def flat(config: TrainingConfig) -> dict[str, Any]:
+    """All values by dotted name, `{"model.num_iterations": 3, ...}`."""
+    return {
+        f"{group.name}.{field.name}": getattr(getattr(config, group.name), field.name)
+        for group in dataclasses.fields(config)
+        for field in dataclasses.fields(getattr(config, group.name))
+    }

@@ -1,4 +1,4 @@
-"""Muon for convolutions."""
+"""Muon for convolutions, and the optimizer and learning rates of a configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import re
 import keras
 from keras import ops
 
-__all__ = ["ConvMuon"]
+from training.config import TrainingConfig
+
+__all__ = ["ConvMuon", "WarmUp", "make_optimizer"]
 
 
 @keras.saving.register_keras_serializable(package="deepam_tf")
@@ -53,3 +55,85 @@ class ConvMuon(keras.optimizers.Muon):
 
     def get_config(self):
         return {**super().get_config(), "min_maps": self.min_maps}
+
+
+@keras.saving.register_keras_serializable(package="deepam_tf")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that begins after a linear rise from zero.
+
+    Args:
+        schedule: the schedule after the warm-up.
+        warmup_steps: steps of the rise.
+    """
+
+    def __init__(self, schedule, warmup_steps: int) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rise = ops.minimum(step / self.warmup_steps, 1.0)
+        return rise * self.schedule(ops.maximum(step - self.warmup_steps, 0.0))
+
+    def get_config(self):
+        return {
+            "schedule": keras.optimizers.schedules.serialize(self.schedule),
+            "warmup_steps": self.warmup_steps,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        schedule = keras.optimizers.schedules.deserialize(
+            config["schedule"], custom_objects=custom_objects
+        )
+        return cls(schedule, config["warmup_steps"])
+
+
+def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
+    """The optimizer of a configuration; the gradients it gets are clipped already.
+
+    Args:
+        config: the recipe.
+
+    Returns:
+        The optimizer, its learning rate a schedule of its own count of steps.
+
+    Raises:
+        ValueError: if the schedule ends nowhere.
+    """
+    values, rate = config.optimizer, learning_rate(config)
+    decay = values.weight_decay
+    if values.name == "muon":
+        return ConvMuon(
+            rate,
+            momentum=values.momentum,
+            weight_decay=decay or None,
+            adam_weight_decay=decay or None,
+        )
+    if values.name == "adam":
+        return keras.optimizers.Adam(rate, weight_decay=decay or None)
+    # Keras takes the decay out of the weights beside the step. Added to the gradient, as in
+    # the paper's toolbox, it goes through the momentum, which multiplies it.
+    decay /= 1.0 - values.momentum
+    return keras.optimizers.SGD(rate, momentum=values.momentum, weight_decay=decay or None)
+
+
+def learning_rate(config: TrainingConfig):
+    """The learning rate as a Keras schedule."""
+    peak, values = config.optimizer.learning_rate, config.schedule
+    warmup_steps = min(values.warmup_steps, config.run.num_steps // 5)
+    steps = config.run.num_steps - warmup_steps
+    schedules = keras.optimizers.schedules
+    if values.name == "exponential":
+        if not values.final_fraction:
+            raise ValueError(
+                "An exponential schedule must end above zero. "
+                "Received: schedule.final_fraction=0. Take 0.01, or schedule.name=cosine."
+            )
+        schedule = schedules.ExponentialDecay(peak, steps, values.final_fraction)
+    elif values.name == "cosine":
+        schedule = schedules.CosineDecay(peak, steps, alpha=values.final_fraction)
+    else:
+        schedule = schedules.PiecewiseConstantDecay([steps], [peak, peak])
+    return WarmUp(schedule, warmup_steps) if warmup_steps else schedule

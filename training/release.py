@@ -20,6 +20,8 @@ import deepam_tf
 from deepam_tf import data, image_io, pretrained
 from deepam_tf.inference import Restorer
 from training.evaluate import evaluate, gray_denoiser
+from training.run_folder import read_config
+from training.tasks import noise_range
 
 __all__ = ["main"]
 
@@ -40,15 +42,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     folder = pathlib.Path(deepam_tf.__file__).parent / "weights"
-    config = json.loads((args.run / "config.json").read_text())
-    card = {**json.loads(args.card.read_text()), "noise_stddev": config["noise_stddev"]}
+    level = noise_range(read_config(args.run).data)
+    card = {**json.loads(args.card.read_text()), "noise_stddev": level}
     model = keras.saving.load_model(args.run / "model.keras", compile=False)
     pretrained.save_pretrained(model, args.name, {**card, "results": {}}, folder)
 
     # Judged as users get them: read back from the rounded file.
     restorer = Restorer(deepam_tf.load_pretrained(args.name))
-    level = config["noise_stddev"]
-    if isinstance(level, list):
+    if isinstance(level, tuple):
         named = {f", sigma {sigma}": sigma / 255 for sigma in SIGMAS}
     else:
         named = {"": level}

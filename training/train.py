@@ -1,6 +1,6 @@
 """Train DeepAM with `keras.Model.fit`.
 
-    python -m training.train --config denoise_gray_s25 --data FOLDER [FOLDER ...] --out RUN
+    python -m training.train --config denoise_s25_k3_fast --data FOLDER [FOLDER ...] --out RUN
 
 The same command goes on where a run that was interrupted stopped.
 """
@@ -8,168 +8,141 @@ The same command goes on where a run that was interrupted stopped.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import itertools
-import json
+import os
 import pathlib
 import sys
+import warnings
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from deepam_tf import DeepAM, data, degradations, metrics
+from deepam_tf import DeepAM
 from deepam_tf.image_io import ImageFileError
-from training.callbacks import LearningRateLogger, ResumableCheckpoint
-from training.config import CONFIGS, TrainingConfig
-from training.optimizers import ConvMuon
+from training import distributed, run_folder
+from training.callbacks import ResumableCheckpoint, StopOnNaN
+from training.config import TrainingConfig
+from training.inputs import hold_out, load_examples
+from training.monitoring import make_monitors
+from training.recipes import RECIPES, find_recipe
+from training.settings import read_values, replace, to_toml
+from training.tasks import Examples, Task, find_task
+from training.trainer import Trainer, make_model, make_trainer
 
 __all__ = ["main", "train"]
 
 
 def train(
     config: TrainingConfig,
-    train_images: list[np.ndarray],
-    validation_images: list[np.ndarray],
+    examples: Examples,
+    validation: Examples,
     out: pathlib.Path,
     *,
     initial_model: keras.Model | None = None,
+    command: str | None = None,
+    strategy: str = "one",
     verbose: str | int = "auto",
 ) -> DeepAM:
     """Train a model, or go on training it, and save it.
 
     Args:
         config: the recipe.
-        train_images: uint8 arrays `[H, W, C]`.
-        validation_images: uint8 arrays `[H, W, C]`, restored whole after each epoch.
-        out: folder of the run: `checkpoints/`, `logs/` for TensorBoard, `model.keras`.
+        examples: what to cut the training crops from.
+        validation: restored whole after each epoch.
+        out: folder of the run, see `training.run_folder`.
         initial_model: whose weights to start from, of the same architecture.
+        command: what to note in the run's record.
+        strategy: one of `training.distributed.STRATEGIES`.
         verbose: of `keras.Model.fit`; 1 is a progress bar.
 
     Returns:
         The trained model.
-    """
-    keras.utils.set_random_seed(config.seed)
-    model = DeepAM(
-        config.num_iterations,
-        image_channels=config.image_channels,
-        filters=config.filters,
-        depth=config.depth,
-        pixel_unshuffle=config.pixel_unshuffle,
-        residual=config.residual,
-        noise_level=isinstance(config.noise_stddev, tuple),
-        rtol=config.rtol,
-        dtype=config.dtype,
-    )
-    if initial_model is not None:
-        model.set_weights(initial_model.get_weights())
-    # What carries a loss: the result, and the iterates before it.
-    names = ["restored", *(f"u_{k}" for k in range(1, config.num_iterations))]
-    trainer = _compiled(model, names, config)
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoint = ResumableCheckpoint(out / "checkpoints", trainer)
-    _check_same_recipe(config, out / "config.json")
-    checkpoint.restore()
-    step = int(trainer.optimizer.iterations)
-    (out / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
 
-    batches = data.denoising_crops(
-        train_images,
-        noise_stddev=config.noise_stddev,
-        crop_size=config.crop_size,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        first_batch=step,
-    )
-    history = trainer.fit(
-        batches.map(lambda x, y: (x, dict.fromkeys(names, y["restored"]))),
-        initial_epoch=step // config.steps_per_epoch,
-        epochs=config.num_steps // config.steps_per_epoch,
-        steps_per_epoch=config.steps_per_epoch,
-        shuffle=False,  # the pipeline is in random order already
-        validation_data=_validation(validation_images, names, config),
-        callbacks=[
-            LearningRateLogger(),
-            checkpoint,
-            keras.callbacks.TensorBoard(out / "logs", profile_batch=0),
-            keras.callbacks.TerminateOnNaN(),
-        ],
-        verbose=verbose,
-    )
-    if not np.all(np.isfinite(history.history.get("loss", []))):
-        raise FloatingPointError(
-            "The loss must stay finite. "
-            f"Received: NaN or infinity after step {int(trainer.optimizer.iterations)}; the last "
-            f"good epoch is in {out / 'checkpoints'}. Lower the learning rate or look at the data."
-        )
-    model.save(out / "model.keras")
+    Raises:
+        ValueError: if something does not fit together.
+        OSError: if the folder cannot be written to, or has no room.
+        FloatingPointError: if the loss became NaN or infinite.
+    """
+    task = find_task(config.data.task)
+    devices = distributed.make_strategy(strategy, config)
+    keras.utils.set_random_seed(config.run.seed)
+    with devices.scope():
+        model = make_model(config, task)
+        if initial_model is not None:
+            model.set_weights(initial_model.get_weights())
+        trainer = make_trainer(model, config, task)
+    checkpoint = ResumableCheckpoint(out / "checkpoints", trainer)
+    writes = distributed.is_chief(devices)
+    if writes:
+        run_folder.check_room(out, run_folder.bytes_of_run(trainer, config))
+    run_folder.check_same_recipe(config, out)
+    checkpoint.restore()
+    step = trainer.steps_done
+    callbacks: list[keras.callbacks.Callback] = [
+        StopOnNaN(lambda batch: task.sources(examples, config, batch), checkpoint)
+    ]
+    if writes:
+        run_folder.write_record(out, config, step=step, command=command)
+        shown = validation if validation.items else examples
+        inputs, target, *_ = task.observe(shown.items[0], config.data, 0)
+        metrics = [metric.name for metric in task.metrics()]
+        callbacks += [checkpoint, *make_monitors(out, config, model, inputs, target, metrics)]
+    batches = task.crops(examples, config, step).map(trainer.spread)
+    held_out = _validation(validation, trainer, config, task) if writes else None
+    length = {
+        "epochs": config.run.num_steps // config.run.steps_per_epoch,
+        "initial_epoch": step // config.run.steps_per_epoch,
+        "steps_per_epoch": config.run.steps_per_epoch,
+    }
+    with checkpoint.report_full_disk():
+        if strategy == "one":
+            trainer.fit(
+                batches,
+                shuffle=False,  # the pipeline is in random order already
+                validation_data=held_out,
+                callbacks=callbacks,
+                verbose=verbose,
+                **length,
+            )
+        else:
+            with distributed.synchronized(model), distributed.worker_errors(checkpoint):
+                distributed.fit_replicas(
+                    trainer,
+                    batches,
+                    devices,
+                    callbacks=callbacks,
+                    validate=lambda: (
+                        distributed.validate(model, held_out, task.metrics) if held_out else {}
+                    ),
+                    verbose=verbose if writes else 0,
+                    **length,
+                )
+    if writes:
+        temporary = out / ".model.keras"
+        model.save(temporary)
+        os.replace(temporary, out / "model.keras")
     return model
 
 
-def _check_same_recipe(config: TrainingConfig, stored: pathlib.Path) -> None:
-    """A run goes on with its own recipe; only its length may change."""
-    if not stored.exists():
-        return
-    before, now = json.loads(stored.read_text()), dataclasses.asdict(config)
-    now = json.loads(json.dumps(now))  # tuples become lists, as in the file
-    changed = sorted(key for key in now if key != "num_steps" and before.get(key) != now[key])
-    if changed:
-        raise ValueError(
-            "A run must go on with the configuration it began with. Received: other values of "
-            f"{', '.join(changed)} than {stored} holds. Choose another folder."
-        )
-
-
-def _compiled(model: DeepAM, names: list[str], config: TrainingConfig) -> keras.Model:
-    """The model with its losses: L1 on the result (paper, eq. 10), a little on the others."""
-    iterates = model.iterates()
-    trainer = keras.Model(
-        iterates.input, {name: iterates.output[name] for name in names}, name="trainer"
-    )
-    warmup_steps = min(config.warmup_steps, config.num_steps // 5)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        warmup_target=config.learning_rate,
-        warmup_steps=warmup_steps,
-        decay_steps=config.num_steps - warmup_steps,
-    )
-    trainer.compile(
-        optimizer=ConvMuon(schedule, weight_decay=0.0, adam_weight_decay=0.0, clipnorm=1.0),
-        loss=dict.fromkeys(names, "mean_absolute_error"),
-        loss_weights={**dict.fromkeys(names, config.iterate_loss_weight), "restored": 1.0},
-        metrics={"restored": metrics.PSNR()},
-    )
-    trainer.optimizer.build(trainer.trainable_variables)
-    return trainer
-
-
 def _validation(
-    images: list[np.ndarray], names: list[str], config: TrainingConfig
+    examples: Examples, trainer: Trainer, config: TrainingConfig, task: Task
 ) -> tf.data.Dataset | None:
-    """Whole images with the noise of the evaluation protocol, one a batch."""
-    if not images:
+    """Whole images, observed by the evaluation protocol, one a batch."""
+    if not examples.items:
         return None
 
     def pairs():
-        for index, image in enumerate(images):
-            clean = image.astype(np.float32)[np.newaxis] / 255.0
-            level = config.validation_noise_stddev
-            noise = degradations.benchmark_noise(clean.shape, level, index)
-            inputs = {"image": clean + noise}
-            if conditioned:
-                inputs["noise_stddev"] = np.full([1, 1, 1, 1], level, np.float32)
-            yield inputs, dict.fromkeys(names, clean)
+        for number, item in enumerate(examples.items):
+            inputs, *rest = task.observe(item, config.data, number)
+            yield trainer.spread(inputs, *({"restored": array} for array in rest))
 
-    conditioned = isinstance(config.noise_stddev, tuple)
-    image = tf.TensorSpec([1, None, None, config.image_channels])
-    inputs = {"image": image}
-    if conditioned:
-        inputs["noise_stddev"] = tf.TensorSpec([1, 1, 1, 1])
-    dataset = tf.data.Dataset.from_generator(
-        pairs, output_signature=(inputs, dict.fromkeys(names, image))
-    )
+    def specification(array):
+        size = [1, 1] if array.shape[1:3] == (1, 1) else [None, None]
+        return tf.TensorSpec([1, *size, *array.shape[3:]], tf.float32)
+
+    signature = tf.nest.map_structure(specification, next(pairs()))
+    dataset = tf.data.Dataset.from_generator(pairs, output_signature=signature)
     # Keras 3.15 counts one batch too many where it is not told how many there are.
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(images)))
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(examples)))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -177,51 +150,68 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.train", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--config", choices=CONFIGS, default="denoise_gray_s25")
     parser.add_argument(
-        "--data", type=pathlib.Path, nargs="+", required=True, help="folders of clean images"
+        "--config",
+        default="denoise_s25_k3_fast",
+        metavar="NAME",
+        help="a shipped recipe or a .toml file (denoise_s25_k3_fast)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="NAME=VALUE",
+        help="change a value of the recipe, as optimizer.learning_rate=3e-4; again for more",
+    )
+    parser.add_argument("--data", type=pathlib.Path, nargs="+", help="folders of training data")
+    parser.add_argument(
+        "--validation", type=pathlib.Path, nargs="+", help="folders instead of held-out images"
     )
     parser.add_argument(
         "--out", type=pathlib.Path, help="folder of the run; runs/CONFIG by default"
     )
     parser.add_argument("--init", type=pathlib.Path, help="model.keras to start from")
     parser.add_argument(
-        "--validation", type=int, default=4, help="images held out, at most one in ten (4)"
+        "--strategy",
+        choices=distributed.STRATEGIES,
+        default="one",
+        help="one device, all of this machine (mirrored), or several machines (workers)",
     )
-    for field in ("num_steps", "batch_size", "crop_size", "steps_per_epoch"):
-        parser.add_argument(f"--{field.replace('_', '-')}", type=int)
+    parser.add_argument("--list", action="store_true", help="print the shipped recipes and end")
+    parser.add_argument("--show", action="store_true", help="print the configuration and end")
     args = parser.parse_args(argv)
-
-    config = CONFIGS[args.config]
+    # Keras 3.15 compares a dict of tensors with its own dict of names and warns each time.
+    warnings.filterwarnings("ignore", "The structure of `inputs`", UserWarning)
+    if args.list:
+        print("\n".join(RECIPES))
+        return 0
     try:
-        changed = {
-            field.name: getattr(args, field.name)
-            for field in dataclasses.fields(config)
-            if getattr(args, field.name, None) is not None
-        }
-        config = dataclasses.replace(config, **changed)
-        images = list(
-            itertools.chain.from_iterable(
-                data.load_images(folder, config.image_channels) for folder in args.data
-            )
-        )
-        large = [image for image in images if min(image.shape[:2]) >= config.crop_size]
-        if len(large) < len(images):
-            left_out = len(images) - len(large)
-            print(f"note: {left_out} images are smaller than the crops and left out.")
-        # At most one in ten, spread over the whole list, which is often sorted by scene.
-        count = min(args.validation, len(large) // 10)
-        held_out = set(np.linspace(0, len(large) - 1, count, dtype=int).tolist())
+        config = replace(find_recipe(args.config), read_values(args.settings))
+        if args.show:
+            print(to_toml(config), end="")
+            return 0
+        if not args.data:
+            raise ValueError("A run needs training data. Received: no --data.")
+        task = find_task(config.data.task)
+        examples = load_examples(args.data, config.data, task)
+        if args.validation:
+            validation = load_examples(args.validation, config.data, task)
+        else:
+            examples, validation = hold_out(examples, config.data.validation_images)
+        arguments = sys.argv[1:] if argv is None else argv
         train(
             config,
-            [image for i, image in enumerate(large) if i not in held_out],
-            [large[i] for i in sorted(held_out)],
-            args.out or pathlib.Path("runs") / args.config,
+            examples,
+            validation,
+            args.out or pathlib.Path("runs") / pathlib.Path(args.config).stem,
             initial_model=None
             if args.init is None
             else keras.saving.load_model(args.init, compile=False),
+            strategy=args.strategy,
+            command=run_folder.command_line("training.train", arguments),
         )
-    except (ImageFileError, ValueError, FloatingPointError) as error:
+    except (ImageFileError, ValueError, FloatingPointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

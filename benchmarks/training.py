@@ -1,0 +1,227 @@
+"""What a training step costs beside its own convolutions, the limit that the machine sets.
+
+    python -m benchmarks.training [--config NAME] [--set NAME=VALUE]
+
+measures, in one run: the step of a recipe in float32 and bfloat16, with and without XLA; the
+same convolutions alone, forward and backward; the solves alone; the input pipeline alone, and the
+step fed by it. Ratios hold whatever else the machine does, as long as it does it throughout:
+everything is measured in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import rich.console
+import rich.table
+import tensorflow as tf
+
+import deepam_tf
+from benchmarks import linear_solvers
+from training.config import TrainingConfig
+from training.recipes import find_recipe
+from training.settings import read_values, replace
+from training.tasks import Examples, find_task
+from training.trainer import make_model, make_trainer
+
+__all__ = ["Step", "main"]
+
+TURNS = 6
+
+
+class Step:
+    """One training step of a denoising recipe, and its parts.
+
+    Args:
+        config: the recipe.
+    """
+
+    def __init__(self, config: TrainingConfig) -> None:
+        keras.utils.set_random_seed(0)
+        self.config = config
+        self.task = find_task(config.data.task)
+        self.model = make_model(config, self.task)
+        self._load_weights()
+        self.trainer = make_trainer(self.model, config, self.task)
+        rng = np.random.default_rng(0)
+        # Gray rectangles: pictures as far as a solve can tell.
+        blocks = rng.integers(40, 216, (8, 32, 32, 1), dtype=np.uint8)
+        images = list(blocks.repeat(16, 1).repeat(16, 2).repeat(config.data.image_channels, 3))
+        self.examples = Examples([str(i) for i in range(len(images))], images)
+        self.batches = self.task.crops(self.examples, config, 0).map(self.trainer.spread)
+        self.batch = next(iter(self.batches))
+
+    def _load_weights(self) -> None:
+        """Trained weights where they fit: solves take the steps that they take in training."""
+        try:
+            shipped = deepam_tf.load_pretrained("denoise_gray_s25")
+            self.model.set_weights(shipped.get_weights())
+        except ValueError:
+            return
+
+    @property
+    def pixels(self) -> int:
+        """Pixels in a batch."""
+        return self.config.data.batch_size * self.config.data.crop_size**2
+
+    def run(self) -> None:
+        """One step on the same batch every time: no input to wait for."""
+        self.trainer.train_on_batch(*self.batch)
+
+    def seconds(self) -> float:
+        """Best time of a step."""
+        self.run()
+        return linear_solvers.best_time(self.run, TURNS)[0]
+
+    def kernels(self) -> list[tuple[list[tf.Tensor], list[tf.Tensor]]]:
+        """Kernels of the convolutions: for each network those in a row, and the heads."""
+        networks = []
+        for k in range(1, self.model.num_iterations + 1):
+            own = [
+                variable
+                for variable in self.model.trainable_variables
+                if len(variable.shape) == 4 and f"iteration_{k}_" in variable.path
+            ]
+            heads = [variable.value for variable in own if "_head" in variable.path]
+            networks.append(([v.value for v in own if "_head" not in v.path], heads))
+        return networks
+
+    def floating_operations(self) -> float:
+        """Of the convolutions of a step: forward, and backward to kernels and inputs."""
+        places = self.pixels / self.config.model.pixel_unshuffle**2
+        sizes = [np.prod(k.shape) for row, heads in self.kernels() for k in (*row, *heads)]
+        return 3 * 2 * places * float(sum(sizes))
+
+    def convolutions(self) -> Callable[[], object]:
+        """A function that computes the same convolutions and their gradients, nothing else."""
+        dtype = keras.dtype_policies.get(self.config.run.dtype).compute_dtype
+        side = self.config.data.crop_size // self.config.model.pixel_unshuffle
+        networks = self.kernels()
+        inputs = [
+            tf.random.normal(
+                [self.config.data.batch_size, side, side, int(row[0].shape[2])], dtype=dtype
+            )
+            for row, _ in networks
+        ]
+
+        @tf.function
+        def run(inputs):
+            kernels = [tuple([tf.cast(k, dtype) for k in part] for part in n) for n in networks]
+            with tf.GradientTape() as tape:
+                tape.watch([kernels, inputs])
+                sums = []
+                for (row, heads), x in zip(kernels, inputs, strict=True):
+                    for kernel in row:
+                        x = tf.nn.conv2d(x, kernel, 1, "SAME")
+                    sums += [tf.reduce_sum(tf.nn.conv2d(x, head, 1, "SAME")) for head in heads]
+                loss = tf.add_n(sums)
+            return tape.gradient(loss, tf.nest.flatten(kernels) + inputs)
+
+        run(inputs)
+        return lambda: run(inputs)
+
+    def seconds_of_solves(self) -> float:
+        """Best time of the solves of a step alone, forward and adjoint."""
+        outputs = self.model.iterates()(self.batch[0])
+        image, clean = self.batch[0]["image"], self.batch[1]["restored"]
+        count = self.model.num_iterations
+        fields = [
+            tuple(tf.cast(outputs[f"{x}_{k}"], tf.float32) for x in ("v", "gamma"))
+            for k in range(1, count + 1)
+        ]
+
+        @tf.function
+        def run(image, fields):
+            # K solves and, for each loss on its way back, one adjoint solve.
+            gradients = []
+            for v, gamma in fields:
+                with tf.GradientTape() as tape:
+                    tape.watch([v, gamma])
+                    u = deepam_tf.reconstruct(
+                        image,
+                        v,
+                        gamma,
+                        preconditioner=self.model.preconditioner,
+                        rtol=self.model.rtol,
+                    )
+                    loss = tf.reduce_mean(tf.abs(u - clean))
+                gradients.append(tape.gradient(loss, [v, gamma]))
+            return gradients
+
+        run(image, fields)
+        return linear_solvers.best_time(lambda: run(image, fields), TURNS)[0]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--config", default="denoise_s25_k3_fast", metavar="NAME")
+    parser.add_argument("--set", action="append", default=[], dest="settings")
+    args = parser.parse_args(argv)
+    console = rich.console.Console()
+    base = replace(find_recipe(args.config), read_values(args.settings))
+    ways = {
+        f"{dtype.removeprefix('mixed_')}{', XLA' if xla else ''}": replace(
+            base, {"run.dtype": dtype, "run.jit_compile": xla}
+        )
+        for dtype in ("float32", "mixed_bfloat16")
+        for xla in (False, True)
+    }
+    steps = {name: Step(config) for name, config in ways.items()}
+    stacks = {name: step.convolutions() for name, step in steps.items() if "XLA" not in name}
+    for step in steps.values():
+        step.run()
+    times: dict[str, list[float]] = {}
+    for _ in range(TURNS):
+        for name, step in steps.items():
+            times.setdefault(name, []).append(linear_solvers.best_time(step.run, 1)[0])
+        for name, stack in stacks.items():
+            key = f"{name}, convolutions alone"
+            times.setdefault(key, []).append(linear_solvers.best_time(stack, 1)[0])
+    best = {name: min(values) for name, values in times.items()}
+    any_step = next(iter(steps.values()))
+    operations, pixels = any_step.floating_operations(), any_step.pixels
+    table = rich.table.Table(
+        "step", "ms", "kilopixels / s", "GFLOP / s", "of the convolutions alone", title=args.config
+    )
+    for name, seconds in best.items():
+        alone = best[f"{name.split(',')[0]}, convolutions alone"]
+        table.add_row(
+            name,
+            f"{1e3 * seconds:.0f}",
+            f"{pixels / seconds / 1e3:.0f}",
+            f"{operations / seconds / 1e9:.0f}",
+            f"{100 * alone / seconds:.0f} %",
+        )
+    console.print(table)
+    gain = best["float32"] / best["bfloat16"]
+    console.print(f"bfloat16 over float32: {gain:.2f} x the speed")
+    for name in stacks:
+        share = steps[name].seconds_of_solves() / best[name]
+        console.print(f"solves, forward and adjoint, {name}: {100 * share:.0f} % of the step")
+    _input(console, steps["bfloat16"], best["bfloat16"])
+    return 0
+
+
+def _input(console: rich.console.Console, step: Step, seconds: float) -> None:
+    """The pipeline alone, and the step fed by it."""
+    iterator = iter(step.batches)
+    for _ in range(4):
+        next(iterator)
+    alone = linear_solvers.best_time(lambda: [next(iterator) for _ in range(16)], 3)[0] / 16
+    fed = linear_solvers.best_time(
+        lambda: [step.trainer.train_on_batch(*next(iterator)) for _ in range(4)], 3
+    )[0]
+    console.print(
+        f"input of a batch alone: {1e3 * alone:.1f} ms, {100 * alone / seconds:.1f} % of a step; "
+        f"a step fed by it: {100 * fed / 4 / seconds:.0f} % of one that need not wait"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

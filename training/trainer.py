@@ -1,0 +1,147 @@
+"""What a step of training is: the model with its losses, its metrics and its optimizer."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from deepam_tf import DeepAM
+from training.config import TrainingConfig
+from training.optimizers import make_optimizer
+from training.tasks import Task
+
+__all__ = ["Trainer", "make_model", "make_trainer"]
+
+
+@keras.saving.register_keras_serializable(package="deepam_tf")
+class Trainer(keras.Model):
+    """A functional model whose steps clip the gradient of the whole batch and report its norm.
+
+    Keras clips in the optimizer, each replica its own part of the gradient: how far a step
+    goes would depend on the number of replicas. Here it does not.
+
+    Args:
+        clipnorm: longest gradient of one variable; 0: any.
+        **kwargs: `inputs`, `outputs` and other arguments of `keras.Model`.
+    """
+
+    def __init__(self, *, clipnorm: float = 0.0, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.clipnorm = clipnorm
+        self.gradient_norm = keras.metrics.Mean(name="gradient_norm")
+
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps so far."""
+        return int(self.optimizer.iterations.numpy())
+
+    def train_step(self, data):
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            outputs = self(x, training=True)
+            # A mean over the replica's part of the batch, divided by the number of replicas.
+            loss = self.compute_loss(x, y, outputs, weight, training=True)
+        gradients = tape.gradient(loss, self.trainable_variables)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if replicas > 1:
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        self.gradient_norm.update_state(tf.linalg.global_norm(gradients))
+        if self.clipnorm:
+            gradients = [tf.clip_by_norm(gradient, self.clipnorm) for gradient in gradients]
+        # The optimizer sums over replicas once more.
+        gradients = [gradient / replicas for gradient in gradients]
+        self.optimizer.apply(gradients, self.trainable_variables)
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss * replicas)
+        return self.compute_metrics(x, y, outputs, weight)
+
+    def get_metrics_result(self):
+        results = super().get_metrics_result()
+        if len(self.output) > 1:
+            return results
+        # Keras leaves out the name of an only output: curves of K = 1 would be called otherwise.
+        plain = ("loss", self.gradient_norm.name)
+        return {k if k in plain else f"restored_{k}": value for k, value in results.items()}
+
+    def spread(self, inputs, target, weight=None):
+        """What `fit` takes, every output compared with one target.
+
+        Args:
+            inputs: of the model.
+            target: `{"restored": clean}`.
+            weight: of the pixels, likewise.
+
+        Returns:
+            `(inputs, targets)`, with weights if there are any.
+        """
+        groups = [target] if weight is None else [target, weight]
+        return inputs, *(dict.fromkeys(self.output, group["restored"]) for group in groups)
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        del logs[self.gradient_norm.name]  # there is none
+        return logs
+
+    def get_config(self):
+        return {**super().get_config(), "clipnorm": self.clipnorm}
+
+
+def make_model(config: TrainingConfig, task: Task) -> DeepAM:
+    """The untrained network of a configuration.
+
+    Args:
+        config: the recipe.
+        task: what it is for, which decides on the inputs.
+
+    Returns:
+        The model, its weights drawn from the global seed.
+    """
+    return DeepAM(
+        config.model.num_iterations,
+        image_channels=config.data.image_channels,
+        filters=config.model.filters,
+        depth=config.model.depth,
+        gamma_min=config.model.gamma_min,
+        pixel_unshuffle=config.model.pixel_unshuffle,
+        residual=config.model.residual,
+        guidance=config.model.guidance,
+        preconditioner=config.model.preconditioner,
+        rtol=config.model.rtol,
+        dtype=config.run.dtype,
+        **task.model_inputs(config.data),
+    )
+
+
+def make_trainer(model: DeepAM, config: TrainingConfig, task: Task) -> Trainer:
+    """The model with what carries a loss: the result (paper, eq. 10), the others a little.
+
+    Args:
+        model: whose weights are trained.
+        config: the recipe.
+        task: what it is for, which decides on the metrics.
+
+    Returns:
+        A compiled model from the inputs to `restored` and, where they carry a loss,
+        `u_1 .. u_{K-1}`; its optimizer is built.
+    """
+    iterates = model.iterates()
+    names = ["restored"]
+    if config.run.iterate_loss_weight:
+        names += [f"u_{k}" for k in range(1, model.num_iterations)]
+    trainer = Trainer(
+        inputs=iterates.input,
+        outputs={name: iterates.output[name] for name in names},
+        clipnorm=config.optimizer.clipnorm,
+        name="trainer",
+    )
+    trainer.compile(
+        optimizer=make_optimizer(config),
+        loss=dict.fromkeys(names, "mean_absolute_error"),
+        loss_weights={**dict.fromkeys(names, config.run.iterate_loss_weight), "restored": 1.0},
+        weighted_metrics={"restored": task.metrics()},
+        jit_compile=config.run.jit_compile,
+    )
+    trainer.optimizer.build(trainer.trainable_variables)
+    return trainer
