@@ -20,6 +20,7 @@ from deepam_tf import (
     classical,
     data,
     degradations,
+    depth_io,
     image_io,
     metrics,
     noise,
@@ -28,6 +29,7 @@ from deepam_tf import (
     sampling,
 )
 from deepam_tf.alternating import alternating_minimization, guide_weight, plug_and_play
+from deepam_tf.depth import upsample_depth
 from deepam_tf.inference import Restorer, restore
 from deepam_tf.layers import FusedBatchNormalization, Reconstruction
 from deepam_tf.models import DeepAM
@@ -53,6 +55,7 @@ __all__ = [
     "conjugate_gradient",
     "data",
     "degradations",
+    "depth_io",
     "energy",
     "guide_weight",
     "image_gradient",
@@ -69,4 +72,5 @@ __all__ = [
     "reconstruct_with_info",
     "restore",
     "sampling",
+    "upsample_depth",
 ]

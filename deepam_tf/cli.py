@@ -18,6 +18,12 @@ from deepam_tf.pretrained import list_pretrained, noise_range, pretrained_card
 
 __all__ = ["main"]
 
+_FIGURES = {
+    "psnr": "{:.2f} dB",
+    "ssim": "SSIM {:.4f}",
+    "bad_matching_percentage": "bad {:.2f} %",
+    "rmse": "RMSE {:.2f}",
+}
 _DEMO_PICTURE = pathlib.Path("deepam-demo.png")
 
 
@@ -86,10 +92,12 @@ def _info(args: argparse.Namespace) -> int:
         card = pretrained_card(name)
         table = rich.table.Table(box=None, show_header=False, title=name, title_justify="left")
         table.add_row("task", card["task"])
-        low, high = (255 * level for level in noise_range(name))
-        table.add_row("sigma", f"{low:g}" if low == high else f"any from {low:g} to {high:g}")
+        if "noise_stddev" in card:
+            low, high = (255 * level for level in noise_range(name))
+            table.add_row("sigma", f"{low:g}" if low == high else f"any from {low:g} to {high:g}")
         for dataset, figures in card["results"].items():
-            table.add_row(dataset, f"{figures['psnr']:.2f} dB, SSIM {figures['ssim']:.4f}")
+            shown = (form.format(figures[key]) for key, form in _FIGURES.items() if key in figures)
+            table.add_row(dataset, ", ".join(shown))
         table.add_row("trained", card["training"]["summary"])
         table.add_row("command", card["training"]["command"])
         table.add_row("limits", card["limits"])

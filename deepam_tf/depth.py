@@ -20,7 +20,7 @@ class Observation:
 
     Attributes:
         image: `[H, W, 1]` float32, samples interpolated, known values in [0, 1].
-        mask: `[H, W, 1]` float32: 1 measured, 0.5 interpolated, 0 unknown.
+        mask: `[H, W, 1]` float32: 1 measured, 0 unknown, see `sampling`.
         low: the value that became 0, in the map's unit.
         high: the value that became 1.
     """
@@ -77,8 +77,7 @@ def observe(
         known &= np.asarray(valid, bool)
     if not known.any():
         raise ValueError("`depth` must hold at least one number. Received: holes alone.")
-    if scale is None:
-        scale = max(round(size[0] / depth.shape[0]), 1)
+    scale = int(round(size[0] / depth.shape[0]) or 1) if scale is None else scale
     offset = scale // 2 if offset is None else offset
     if scale < 1 or not 0 <= offset < scale:
         raise ValueError(

@@ -49,8 +49,8 @@ def pretrained_card(name: str) -> dict[str, Any]:
         name: one of `list_pretrained()`.
 
     Returns:
-        The card: `model` (arguments of `DeepAM`), `noise_stddev` (or its range), `training`,
-        `results`, `limits`, `sha256`.
+        The card: `model` (arguments of `DeepAM`), `noise_stddev` (or its range; absent
+        where the data have no noise), `training`, `results`, `limits`, `sha256`.
 
     Raises:
         ValueError: if there is no such name; the message suggests the nearest.
@@ -77,14 +77,16 @@ def noise_range(name: str) -> tuple[float, float]:
         Standard deviations in units of [0, 1]; equal for weights of one level.
 
     Raises:
-        ValueError: if there is no such name.
+        ValueError: if there is no such name, or it is of weights for something else than noise.
 
     Example:
         >>> low, high = deepam_tf.pretrained.noise_range("denoise_gray_s25")
         >>> low == high == 25 / 255
         True
     """
-    level = pretrained_card(name)["noise_stddev"]
+    level = pretrained_card(name).get("noise_stddev")
+    if level is None:
+        raise ValueError(f"The weights must be trained to remove noise. Received: {name!r}.")
     low, high = level if isinstance(level, list) else (level, level)
     return low, high
 

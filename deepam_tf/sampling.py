@@ -26,8 +26,10 @@ __all__ = [
     "take_samples",
 ]
 
-INTERPOLATED = 0.5
-"""Value of the mask where a pixel lies between samples; 1 is measured, 0 unknown."""
+INTERPOLATED = 0.05
+"""Value of the mask where a pixel lies between samples; 1 is measured, 0 unknown. It multiplies
+`gamma`: small, since an untrained model that trusted blurred edges would first have to learn not
+to."""
 
 _HOLE_RATE = 1 / 8  # of the training crops have a hole
 _AVERAGE_RATE = 1 / 6  # of them are averages over blocks instead of single pixels

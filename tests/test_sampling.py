@@ -46,7 +46,9 @@ def test_averages_of_a_ramp_come_back_exactly(scale):
     )
     inside = between_samples(32, scale, offset), between_samples(48, scale, offset)
     np.testing.assert_allclose(dense[inside], image[inside], rtol=1e-5)
-    np.testing.assert_array_equal(mask, sampling.INTERPOLATED)  # none was measured itself
+    np.testing.assert_array_equal(
+        mask, np.float32(sampling.INTERPOLATED)
+    )  # none was measured itself
 
 
 def test_a_wrong_grid_shifts_the_map_by_the_difference():

@@ -33,7 +33,7 @@ from deepam_tf import classical, data, degradations, image_io, metrics, pretrain
 from deepam_tf.inference import Restorer
 from training import peers
 
-__all__ = ["Score", "evaluate", "gray_denoiser", "main", "summary_table", "write_csv"]
+__all__ = ["Score", "evaluate", "gray_denoiser", "main", "means", "summary_table", "write_csv"]
 
 NOISY = "noisy"
 
@@ -110,6 +110,15 @@ def write_csv(path: pathlib.Path, rows: Sequence[Any], header: list[str]) -> Non
     writer.writerows(dataclasses.asdict(row) for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     image_io.write_bytes(path, buffer.getvalue().encode())
+
+
+def means(scores: list[Score], method: str) -> dict[str, float]:
+    """Mean PSNR in dB and SSIM of one method, rounded as cards have them."""
+    own = [score for score in scores if score.method == method]
+    return {
+        "psnr": round(float(np.mean([score.psnr for score in own])), 3),
+        "ssim": round(float(np.mean([score.ssim for score in own])), 4),
+    }
 
 
 def summary_table(scores: list[Score], title: str) -> rich.table.Table:

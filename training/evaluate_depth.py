@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import os
 import pathlib
 import platform
@@ -31,7 +32,7 @@ from deepam_tf.inference import Restorer
 from training import depth_peers
 from training.evaluate import write_csv
 
-__all__ = ["Score", "main", "observe", "score"]
+__all__ = ["Score", "figures", "main", "observe", "score"]
 
 TOLERANCE = 3.0
 """Levels from the truth that are still right (paper, section 5.2)."""
@@ -94,6 +95,38 @@ def score(truth: np.ndarray, restored: np.ndarray) -> tuple[float, float]:
     return float(bad[0]), float(metrics.rmse(a, b, weight=weight)[0])
 
 
+def figures(
+    folder: pathlib.Path, restorer: Restorer, scale: int, *, border: int = 0
+) -> dict[str, float]:
+    """What a model reaches on a folder of pairs.
+
+    Args:
+        folder: holds depth/ and rgb/.
+        restorer: of a model guided by colour.
+        scale: pixels from sample to sample.
+        border: pixels to cut off each side first.
+
+    Returns:
+        Means over the frames, `bad_matching_percentage` and `rmse`.
+    """
+    scores = []
+    for _, depth, guide in _frames(folder, border):
+        sample = observe(depth, guide, scale)
+        scores.append(score(depth, _restored(restorer, sample)))
+    bad, error = np.mean(scores, axis=0)
+    return {"bad_matching_percentage": round(float(bad), 3), "rmse": round(float(error), 3)}
+
+
+def _restored(restorer: Restorer, sample: depth_peers.Sample) -> np.ndarray:
+    return upsample_depth(
+        restorer,
+        sample.low,
+        sample.guide.astype(np.float32) / 255,
+        scale=sample.scale,
+        valid=sample.low > 0,
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(
@@ -127,13 +160,7 @@ def main(argv: list[str] | None = None) -> int:
                 if args.tune is not None:
                     methods |= _tuned(args, scale, progress)
                 methods |= {
-                    name: lambda sample, restorer=restorer: upsample_depth(
-                        restorer,
-                        sample.low,
-                        sample.guide.astype(np.float32) / 255,
-                        scale=sample.scale,
-                        valid=sample.low > 0,
-                    )
+                    name: functools.partial(_restored, restorer)
                     for name, restorer in restorers.items()
                 }
                 task = progress.add_task(f"x{scale}", total=len(frames) * len(methods))

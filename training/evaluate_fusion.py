@@ -10,6 +10,7 @@ clipped to [0, 1] before PSNR (over all pixels and channels), the noisy image is
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import pathlib
 import platform
@@ -22,12 +23,14 @@ import rich.progress
 import tensorflow as tf
 
 import deepam_tf
-from deepam_tf import data, image_io
+from deepam_tf import data, degradations, image_io, metrics
 from deepam_tf.inference import Restorer
 from training import peers
-from training.evaluate import evaluate, summary_table, write_csv
+from training.evaluate import evaluate, means, summary_table, write_csv
 
-__all__ = ["main"]
+__all__ = ["figures", "main"]
+
+RADII, EPS, TUNING_PAIRS = (1, 2, 4, 8, 16), (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3), 8
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,24 +46,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--denoiser", nargs="*", default=["denoise_gray"], help="shipped weights without a guide"
     )
-    parser.add_argument("--peers", action="store_true", help="BM3D and the guided filter too")
+    parser.add_argument("--peers", action="store_true", help="BM3D too")
+    parser.add_argument(
+        "--tune", type=pathlib.Path, help="training pairs: the guided filter too, tuned on them"
+    )
     parser.add_argument(
         "--out", type=pathlib.Path, help="CSV; results/DATA_nir_sSIGMA.csv by default"
     )
     args = parser.parse_args(argv)
     console = rich.console.Console()
     try:
-        pairs = data.load_pairs(
-            args.data, target="rgb", guide="nir", target_channels=3, guide_channels=1
-        )
-        names = [path.stem for path in image_io.list_images(args.data / "rgb")]
-        images, guides = {}, {}
-        for name, (target, guide) in zip(names, pairs, strict=True):
-            images[name], guides[name] = (x.astype(np.float32) / 255 for x in (target, guide))
+        pairs = _pairs(args.data)
+        images = {name: target for name, (target, _) in pairs.items()}
+        guides = {name: guide for name, (_, guide) in pairs.items()}
         stddev = args.sigma / 255
         methods: dict[str, Callable] = {}
         if args.peers:
-            methods |= peers.color_denoisers(stddev)
+            bm3d = peers.color_bm3d(stddev)
+            methods["BM3D"] = lambda noisy, guide: bm3d(noisy)
+        if args.tune is not None:
+            methods |= _tuned_guided_filter(_pairs(args.tune), stddev)
         for name in args.denoiser:
             methods[f"{name}, without NIR"] = _denoiser(name, stddev)
         for name in args.model:
@@ -88,6 +93,62 @@ def main(argv: list[str] | None = None) -> int:
     console.print(summary_table(scores, f"{args.data.name}, sigma {args.sigma:g}"))
     console.print(f"each image: {out}", highlight=False)
     return 0
+
+
+def _pairs(folder: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Colour and near infrared in [0, 1] by name."""
+    pairs = data.load_pairs(folder, target="rgb", guide="nir", target_channels=3, guide_channels=1)
+    names = [path.stem for path in image_io.list_images(folder / "rgb")]
+    return {
+        name: (target.astype(np.float32) / 255, guide.astype(np.float32) / 255)
+        for name, (target, guide) in zip(names, pairs, strict=True)
+    }
+
+
+def _tuned_guided_filter(pairs, stddev: float) -> dict[str, Callable]:
+    """The guided filter with the radius and eps of the best mean PSNR on training pairs."""
+    chosen = list(pairs.values())[:: max(len(pairs) // TUNING_PAIRS, 1)][:TUNING_PAIRS]
+    noisy = [
+        clean + degradations.benchmark_noise(clean.shape, stddev, i)
+        for i, (clean, _) in enumerate(chosen)
+    ]
+    trials = {
+        f"guided filter (radius {radius}, eps {eps:g})": peers.guided_filter(radius, eps)
+        for radius, eps in itertools.product(RADII, EPS)
+    }
+    decibels = {
+        name: np.mean(
+            [
+                metrics.psnr(clean[np.newaxis], np.clip(trial(x, guide), 0, 1)[np.newaxis])
+                for x, (clean, guide) in zip(noisy, chosen, strict=True)
+            ]
+        )
+        for name, trial in trials.items()
+    }
+    best = max(decibels, key=lambda name: decibels[name])
+    return {best: trials[best]}
+
+
+def figures(folder: pathlib.Path, restorer: Restorer, noise_stddev: float) -> dict[str, float]:
+    """What a model reaches on a folder of pairs.
+
+    Args:
+        folder: holds rgb/ and nir/.
+        restorer: of a model guided by near infrared.
+        noise_stddev: standard deviation of the noise in units of [0, 1].
+
+    Returns:
+        Means over the images, `psnr` in dB and `ssim`.
+    """
+    pairs = _pairs(folder)
+    level = noise_stddev if restorer.takes_noise_stddev else None
+    scores = evaluate(
+        {name: target for name, (target, _) in pairs.items()},
+        {"model": lambda noisy, guide: restorer(noisy, guide=guide, noise_stddev=level)},
+        noise_stddev,
+        guides={name: guide for name, (_, guide) in pairs.items()},
+    )
+    return means(scores, "model")
 
 
 def _denoiser(name: str, stddev: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

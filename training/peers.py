@@ -12,13 +12,12 @@ import tensorflow as tf
 __all__ = [
     "TV_WEIGHT_PER_STDDEV",
     "classical_denoisers",
-    "color_denoisers",
+    "color_bm3d",
     "dncnn",
     "gray",
+    "guided_filter",
     "total_variation",
 ]
-
-GUIDED_FILTER_RADIUS, GUIDED_FILTER_EPS = 4, 1e-3
 
 Denoiser = Callable[[np.ndarray], np.ndarray]
 
@@ -55,27 +54,37 @@ def classical_denoisers(noise_stddev: float) -> dict[str, Denoiser]:
     }
 
 
-def color_denoisers(
-    noise_stddev: float,
-) -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
-    """BM3D for colour, and the guided filter, which looks at the guide.
+def color_bm3d(noise_stddev: float) -> Denoiser:
+    """BM3D for colour.
 
     Args:
         noise_stddev: standard deviation of the noise in units of [0, 1].
 
     Returns:
-        Functions from a noisy image `[H, W, 3]` and a guide `[H, W, 1]` to a restored image.
+        Function from a noisy to a restored image `[H, W, 3]`.
 
     Raises:
-        ValueError: if a package is not installed.
+        ValueError: if bm3d is not installed.
     """
-    bm3d, ximgproc = _import("bm3d"), _import("cv2.ximgproc")
-    return {
-        "BM3D": lambda noisy, guide: bm3d.bm3d_rgb(noisy, noise_stddev),
-        "guided filter (He et al.)": lambda noisy, guide: ximgproc.guidedFilter(
-            guide, noisy, GUIDED_FILTER_RADIUS, GUIDED_FILTER_EPS
-        ),
-    }
+    bm3d = _import("bm3d")
+    return lambda image: bm3d.bm3d_rgb(image, noise_stddev)
+
+
+def guided_filter(radius: int, eps: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The guided filter (He, Sun and Tang, ECCV 2010), as OpenCV has it.
+
+    Args:
+        radius: of its windows, in pixels.
+        eps: variance of the guide from which on a window counts as having an edge.
+
+    Returns:
+        Function from a noisy image `[H, W, 3]` and a guide `[H, W, 1]` to a restored image.
+
+    Raises:
+        ValueError: if OpenCV comes without its contributed modules.
+    """
+    ximgproc = _import("cv2.ximgproc")
+    return lambda noisy, guide: ximgproc.guidedFilter(guide, noisy, radius, eps)
 
 
 def gray(denoise: Callable[[np.ndarray], tf.Tensor]) -> Denoiser:
@@ -140,6 +149,7 @@ def _import(name: str):
         return importlib.import_module(name)
     except ImportError as error:
         raise ValueError(
-            f"--peers needs {name}, which is not installed. "
-            "Install the extra: pip install -e '.[bench]'."
+            f"To measure against others, {name} is needed, which is not installed. "
+            "Install the extra: pip install -e '.[bench]'; OpenCV's contributed modules come with "
+            "opencv-contrib-python in the place of opencv-python."
         ) from error

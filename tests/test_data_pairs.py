@@ -1,0 +1,157 @@
+"""Pairs of pictures: loading, joint crops, and the metrics of depth maps."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deepam_tf import data, metrics
+from deepam_tf.image_io import ImageFileError
+
+OPTIONS = {"crop_size": 16, "batch_size": 4}
+
+
+def depth_pair(number=0, dtype=np.uint8, size=(40, 36)):
+    """A depth map, and a guide that says where its pixels are."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    depth = (10 + rows + columns).astype(dtype)[..., np.newaxis]
+    guide = np.stack([np.full_like(rows, number), rows, columns], -1).astype(np.uint8)
+    return depth, guide
+
+
+def test_depth_guide_and_target_move_alike():
+    depth, guide = depth_pair()
+    depth[5:9, 20:30] = 0
+    ((x, y, w),) = data.depth_crops([(depth, guide)], scale=4, **OPTIONS).take(1)
+    place = np.rint(255 * x["guide"].numpy()).astype(int)
+    true = depth[place[..., 1], place[..., 2], 0].astype(np.float32)
+    unit = (true - depth[depth > 0].min()) / (depth.max() - depth[depth > 0].min())
+    for got, expected, known in zip(y["restored"][..., 0].numpy(), unit, true > 0, strict=True):
+        upright = np.abs(got - expected)[known].max()
+        inverted = np.abs(got - (1 - expected))[known].max()
+        assert min(upright, inverted) < 1e-5
+    np.testing.assert_array_equal(w["restored"], true > 0)
+
+
+def test_measured_pixels_have_the_true_value():
+    for x, y, _ in data.depth_crops([depth_pair()], scale=(1, 4, 8), **OPTIONS).take(10):
+        at_sample = x["mask"].numpy() == 1
+        np.testing.assert_allclose(
+            x["image"].numpy()[at_sample], y["restored"].numpy()[at_sample], atol=1e-5
+        )
+
+
+def test_both_senses_of_depth_occur():
+    crops = data.depth_crops([depth_pair()], scale=4, **OPTIONS).take(4)
+    rising = np.concatenate(
+        [np.sign(y["restored"][:, 0, 0, 0] - y["restored"][:, -1, -1, 0]) for _, y, _ in crops]
+    )
+    assert set(rising) >= {-1, 1}
+
+
+def test_16_bit_beside_8_bit_maps():
+    small, guide = depth_pair()
+    pairs = [(small, guide), (small.astype(np.uint16) * 300, guide)]
+    for _, y, _ in data.depth_crops(pairs, scale=4, **OPTIONS).take(4):
+        # Both are brought to [0, 1], by their own range.
+        assert 0 <= y["restored"].numpy().min()
+        assert y["restored"].numpy().max() <= 1
+        assert np.ptp(y["restored"][0]) > 0.2
+
+
+def test_guided_denoising_crops_move_alike(rng):
+    image = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+    guide = image[..., 1:2]
+    batches = data.denoising_crops([image], guides=[guide], noise_stddev=(0.0, 0.2), **OPTIONS)
+    for x, y in batches.take(3):
+        np.testing.assert_array_equal(x["guide"], y["restored"][..., 1:2])
+        assert set(x) == {"image", "guide", "noise_stddev"}
+
+
+def test_the_source_of_every_crop_can_be_named():
+    pairs = [depth_pair(number) for number in range(5)]
+    options = {"seed": 3, **OPTIONS}
+    for batch, (x, _, _) in enumerate(data.depth_crops(pairs, scale=4, **options).take(4)):
+        numbers = np.rint(255 * x["guide"][:, 0, 0, 0]).astype(int).tolist()
+        assert numbers == data.crop_sources(5, batch_size=4, seed=3, batch=batch)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "options", "message"),
+    [
+        ([], {}, "at least as large"),
+        ([depth_pair(size=(9, 40))], {}, "at least as large"),
+        ([depth_pair()], {"scale": 3}, "multiple of every scale"),
+        ([(np.full((20, 20, 1), 7, np.uint8), np.zeros((20, 20, 3), np.uint8))], {}, "different"),
+        ([(depth_pair()[0], np.zeros((20, 20, 3), np.uint8))], {}, "guide of its size"),
+    ],
+)
+def test_pairs_that_do_not_fit_are_refused(pairs, options, message):
+    with pytest.raises(ValueError, match=rf"{message}(.|\n)*Received"):
+        data.depth_crops(pairs, **{"scale": 4, **OPTIONS, **options})
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    for name in ("rgb", "depth"):
+        (tmp_path / name).mkdir()
+    for i in range(2):
+        rgb = rng.integers(0, 256, (24, 30, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / "rgb" / f"{i}.jpg"), rgb, [cv2.IMWRITE_JPEG_QUALITY, 100])
+        depth = rng.integers(1, 60000, (24, 30), dtype=np.uint16)
+        cv2.imwrite(str(tmp_path / "depth" / f"{i}.png"), depth)
+    return tmp_path
+
+
+KINDS = {"target": "depth", "guide": "rgb", "target_channels": 1, "guide_channels": 3}
+
+
+def test_folder_of_pairs(folder):
+    pairs = data.load_pairs(folder, border=2, **KINDS)
+    for i, (depth, rgb) in enumerate(pairs):
+        expected = cv2.imread(str(folder / "depth" / f"{i}.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(depth[..., 0], expected[2:-2, 2:-2])
+        assert depth.dtype == np.uint16
+        assert rgb.shape == (20, 26, 3)
+    # The target is no JPEG: nothing to reduce.
+    assert data.load_pairs(folder, jpeg_shrink=2, **KINDS)[0][0].shape == (24, 30, 1)
+
+
+def test_jpeg_targets_are_reduced_by_averaging(folder):
+    swapped = {"target": "rgb", "guide": "depth", "target_channels": 3, "guide_channels": 1}
+    (rgb, depth), _ = data.load_pairs(folder, jpeg_shrink=2, **swapped)
+    assert rgb.shape == (12, 15, 3)
+    assert depth.shape == (12, 15, 1)
+    full = data.load_pairs(folder, **swapped)[0][0].astype(float)
+    means = full.reshape(12, 2, 15, 2, 3).mean(axis=(1, 3))
+    assert np.abs(rgb - means).max() <= 0.51
+
+
+def test_broken_folders_of_pairs_are_refused(folder, tmp_path):
+    with pytest.raises(ImageFileError, match="existing folder"):
+        data.load_pairs(tmp_path / "no", **KINDS)
+    cv2.imwrite(str(folder / "depth" / "1.png"), np.ones((9, 9), np.uint8))
+    with pytest.raises(ImageFileError, match=r"one size.*Received"):
+        data.load_pairs(folder, **KINDS)
+    (folder / "depth" / "1.png").unlink()
+    with pytest.raises(ImageFileError, match=r"partner.*Received.*'1'"):
+        data.load_pairs(folder, **KINDS)
+
+
+def test_depth_metrics_by_hand(rng):
+    truth, other = rng.uniform(0, 10, (2, 3, 6, 7, 1)).astype(np.float32)
+    weight = rng.integers(0, 2, truth.shape).astype(np.float32)
+    bad = metrics.bad_matching_percentage(truth, other, tolerance=3.0, weight=weight)
+    error = metrics.rmse(truth, other, weight=weight)
+    for i in range(3):
+        d = np.abs(truth - other)[i][weight[i] == 1]
+        assert float(bad[i]) == pytest.approx(100 * np.mean(d > 3), rel=1e-5)
+        assert float(error[i]) == pytest.approx(np.sqrt(np.mean(d**2)), rel=1e-5)
+    streamed = metrics.BadMatchingPercentage(3.0)
+    for i in range(3):
+        streamed.update_state(truth[i : i + 1], other[i : i + 1], weight[i : i + 1, ..., 0])
+    assert float(streamed.result()) == pytest.approx(float(tf.reduce_mean(bad)), rel=1e-5)
+    revived = metrics.BadMatchingPercentage.from_config(streamed.get_config())
+    assert revived.tolerance == 3.0
