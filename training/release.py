@@ -9,17 +9,21 @@ program can measure, it measures: the results are those of the weights as writte
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import keras
-import numpy as np
 
 import deepam_tf
 from deepam_tf import data, image_io, pretrained
 from deepam_tf.inference import Restorer
-from training.evaluate import evaluate, gray_denoiser
+from training import evaluate_depth, evaluate_fusion
+from training.config import Data
+from training.evaluate import evaluate, gray_denoiser, means
 from training.run_folder import read_config
 from training.tasks import noise_range
 
@@ -27,6 +31,66 @@ __all__ = ["main"]
 
 SIGMAS = (15, 25, 50)
 """Levels at which a model for all levels is judged: those of the literature."""
+
+Figures = dict[str, dict[str, float]]
+
+
+def _noise_levels(values: Data) -> dict[str, float]:
+    """What to add to the name of a dataset, and the level it stands for."""
+    level = noise_range(values)
+    if isinstance(level, tuple):
+        return {f", sigma {sigma}": sigma / 255 for sigma in SIGMAS}
+    return {"": level}
+
+
+def _denoising(folder: pathlib.Path, restorer: Restorer, values: Data) -> Figures:
+    images = {
+        path.name: data.to_channels(image_io.read(path).pixels, 1)[..., 0]
+        for path in image_io.list_images(folder)
+    }
+    return {
+        suffix: means(evaluate(images, {"model": gray_denoiser(restorer, level)}, level), "model")
+        for suffix, level in _noise_levels(values).items()
+    }
+
+
+def _fusion(folder: pathlib.Path, restorer: Restorer, values: Data) -> Figures:
+    return {
+        suffix: evaluate_fusion.figures(folder, restorer, level)
+        for suffix, level in _noise_levels(values).items()
+    }
+
+
+def _depth(folder: pathlib.Path, restorer: Restorer, values: Data) -> Figures:
+    return {
+        f", x{scale}": evaluate_depth.figures(folder, restorer, scale, border=values.border)
+        for scale in _scales(values)
+        if scale > 1
+    }
+
+
+def _scales(values: Data) -> list[int]:
+    return sorted(set(values.scale if isinstance(values.scale, tuple) else (values.scale,)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """How the weights of one task are described.
+
+    Attributes:
+        figures: what they reach on a folder of test data; the names go behind the folder's.
+        limits: what the card says of the data they were trained for.
+    """
+
+    figures: Callable[[pathlib.Path, Restorer, Data], Figures]
+    limits: Callable[[Data], dict[str, Any]]
+
+
+ROWS = {
+    "denoise": Row(_denoising, lambda values: {"noise_stddev": noise_range(values)}),
+    "depth": Row(_depth, lambda values: {"scale": _scales(values)}),
+    "nir": Row(_fusion, lambda values: {"noise_stddev": noise_range(values)}),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,42 +102,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--name", required=True, help="name of the weights")
     parser.add_argument("--card", type=pathlib.Path, required=True, help="JSON: task, training ...")
     parser.add_argument(
-        "--evaluate", type=pathlib.Path, nargs="+", default=[], help="folders of clean images"
+        "--evaluate", type=pathlib.Path, nargs="+", default=[], help="folders of test data"
     )
     args = parser.parse_args(argv)
     folder = pathlib.Path(deepam_tf.__file__).parent / "weights"
-    level = noise_range(read_config(args.run).data)
-    card = {**json.loads(args.card.read_text()), "noise_stddev": level}
+    values = read_config(args.run).data
+    row = ROWS[values.task]
+    card = {**json.loads(args.card.read_text()), **row.limits(values)}
     model = keras.saving.load_model(args.run / "model.keras", compile=False)
     pretrained.save_pretrained(model, args.name, {**card, "results": {}}, folder)
 
     # Judged as users get them: read back from the rounded file.
     restorer = Restorer(deepam_tf.load_pretrained(args.name))
-    if isinstance(level, tuple):
-        named = {f", sigma {sigma}": sigma / 255 for sigma in SIGMAS}
-    else:
-        named = {"": level}
     card["results"] = {
-        path.name + suffix: _figures(path, restorer, level)
+        path.name + suffix: figures
         for path in args.evaluate
-        for suffix, level in named.items()
+        for suffix, figures in row.figures(path, restorer, values).items()
     }
     pretrained.save_pretrained(model, args.name, card, folder)
     print(json.dumps(card["results"], indent=2))
     return 0
-
-
-def _figures(folder: pathlib.Path, restorer: Restorer, noise_stddev: float) -> dict[str, float]:
-    images = {
-        path.name: data.to_channels(image_io.read(path).pixels, 1)[..., 0]
-        for path in image_io.list_images(folder)
-    }
-    scores = evaluate(images, {"model": gray_denoiser(restorer, noise_stddev)}, noise_stddev)
-    own = [score for score in scores if score.method == "model"]
-    return {
-        "psnr": round(float(np.mean([score.psnr for score in own])), 3),
-        "ssim": round(float(np.mean([score.ssim for score in own])), 4),
-    }
 
 
 if __name__ == "__main__":
