@@ -148,7 +148,7 @@ def _draw(curves: dict[str, list], steps_per_epoch: int, path: pathlib.Path) -> 
     values = np.concatenate([[value for _, value in points] for points in curves.values()])
     axes.set_ylim(bottom=np.quantile(values, 0.1) - 0.5)  # where rates too high began is no matter
     axes.grid(alpha=0.3)
-    axes.legend(ncols=2, loc="lower right")
+    axes.legend(ncols=3, loc="upper left", fontsize="small")
     figure.savefig(path, dpi=110)
 
 
