@@ -25,11 +25,13 @@ from deepam_tf import (
     noise,
     preconditioners,
     proximal,
+    sampling,
 )
 from deepam_tf.alternating import alternating_minimization, guide_weight, plug_and_play
 from deepam_tf.inference import Restorer, restore
-from deepam_tf.layers import AggregationNetwork, FusedBatchNormalization, Reconstruction
+from deepam_tf.layers import FusedBatchNormalization, Reconstruction
 from deepam_tf.models import DeepAM
+from deepam_tf.networks import AggregationNetwork, GuidanceNetwork
 from deepam_tf.operators import ReconstructionOperator, image_gradient, image_gradient_adjoint
 from deepam_tf.pretrained import list_pretrained, load_pretrained
 from deepam_tf.reconstruction import energy, reconstruct, reconstruct_with_info
@@ -42,6 +44,7 @@ __all__ = [
     "CGResult",
     "DeepAM",
     "FusedBatchNormalization",
+    "GuidanceNetwork",
     "Reconstruction",
     "ReconstructionOperator",
     "Restorer",
@@ -65,4 +68,5 @@ __all__ = [
     "reconstruct",
     "reconstruct_with_info",
     "restore",
+    "sampling",
 ]

@@ -50,17 +50,24 @@ class Restorer:
         self.overlap = overlap
         self.takes_noise_stddev = False
         self.image_channels = 1
-        run = _without_level(model)
+        self._companions = {}
+        self._block = 1
+        run = _without_companions(model)
         if isinstance(model, DeepAM):
             self.takes_noise_stddev = model.noise_level
             self.image_channels = model.image_channels
+            self._companions = {
+                name: tensor.shape[-1] for name, tensor in model.input.items() if name != "image"
+            }
+            self._block = model.pixel_unshuffle
             run = functools.partial(_restored, model)
         # One trace for all sizes: it is called with None for every dimension but the last.
-        signature = [
-            tf.TensorSpec([None, None, None, channels], tf.float32)
-            for channels in (self.image_channels, 1)
-        ]
-        self._run = tf.function(run, input_signature=signature)
+        channels = {"image": self.image_channels, **self._companions}
+        signature = {
+            name: tf.TensorSpec([None, None, None, count], tf.float32)
+            for name, count in channels.items()
+        }
+        self._run = tf.function(run, input_signature=[signature])
 
     def count_tiles(self, height: int, width: int) -> int:
         """How many tiles an image of that size is restored in."""
@@ -71,6 +78,8 @@ class Restorer:
         image: np.ndarray,
         *,
         noise_stddev: float | np.ndarray | None = None,
+        guide: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
         on_tile: Callable[[], object] = lambda: None,
     ) -> np.ndarray:
         """Restore one image.
@@ -79,6 +88,10 @@ class Restorer:
             image: `[H, W, C]`, floating, range [0, 1] plus noise.
             noise_stddev: standard deviation of the noise in the image's units, a number or
                 `[H, W, 1]`; for models built with `noise_level`, and only for them.
+            guide: the picture that guides, `[H, W, guide_channels]` in [0, 1]; for models
+                built with `guide_channels`, and only for them.
+            mask: `[H, W, 1]` in [0, 1], 0 where the image has a hole; for models built with
+                `mask`, and only for them.
             on_tile: called after each tile, for a progress bar.
 
         Returns:
@@ -87,57 +100,75 @@ class Restorer:
         Raises:
             TypeError: if `image` is not floating.
             ValueError: if it has another rank, no pixels, NaN or infinity, or channels the
-                model cannot take; or if `noise_stddev` is missing, not wanted, negative, not
-                finite or of another size.
+                model cannot take; or if `noise_stddev`, `guide` or `mask` is missing, not
+                wanted, negative, not finite or of another size.
         """
         image = np.asarray(image)
         self._check(image)
-        level = self._level(noise_stddev, image.shape)
+        given = {"noise_stddev": noise_stddev, "guide": guide, "mask": mask}
+        companions = {
+            name: self._companion(name, value, image.shape)
+            for name, value in given.items()
+            if self._is_wanted(name, value)
+        }
         restored = np.empty(image.shape, np.float32)
         height, width, _ = image.shape
         tops, lefts = range(0, height, self.tile), range(0, width, self.tile)
         for top, left in itertools.product(tops, lefts):
             bottom, right = min(top + self.tile, height), min(left + self.tile, width)
-            window_top, window_left = max(top - self.overlap, 0), max(left - self.overlap, 0)
+            # On the grid of blocks of the whole image, or the networks would see others.
+            window_top, window_left = (
+                max(start - self.overlap, 0) // self._block * self._block for start in (top, left)
+            )
             window = (
                 slice(window_top, min(bottom + self.overlap, height)),
                 slice(window_left, min(right + self.overlap, width)),
             )
-            here = level if level.size == 1 else level[window]
+            here = {
+                name: x if x.shape[:2] == (1, 1) else x[window] for name, x in companions.items()
+            }
             restored[top:bottom, left:right] = self._window(image[window], here)[
                 top - window_top : bottom - window_top, left - window_left : right - window_left
             ]
             on_tile()
         return restored
 
-    def _window(self, window: np.ndarray, level: np.ndarray) -> np.ndarray:
-        window, level = window.astype(np.float32), level.astype(np.float32)[np.newaxis]
+    def _window(self, window: np.ndarray, companions: dict[str, np.ndarray]) -> np.ndarray:
+        inputs = {name: x.astype(np.float32)[np.newaxis] for name, x in companions.items()}
         if window.shape[-1] == self.image_channels:
-            return self._run(window[np.newaxis], level).numpy()[0]
+            inputs["image"] = window.astype(np.float32)[np.newaxis]
+            return self._run(inputs).numpy()[0]
         # Channel by channel: the channels become the batch.
-        channels = np.moveaxis(window, -1, 0)[..., np.newaxis]
-        return np.moveaxis(self._run(channels, level).numpy()[..., 0], 0, -1)
+        inputs["image"] = np.moveaxis(window.astype(np.float32), -1, 0)[..., np.newaxis]
+        return np.moveaxis(self._run(inputs).numpy()[..., 0], 0, -1)
 
-    def _level(self, noise_stddev: float | np.ndarray | None, shape: tuple) -> np.ndarray:
-        """The noise level as `[1, 1, 1]` or `[H, W, 1]`; 0 for a model that takes none."""
-        if (noise_stddev is not None) != self.takes_noise_stddev:
-            wanted = "must be given to" if self.takes_noise_stddev else "is not taken by"
+    def _is_wanted(self, name: str, value: object) -> bool:
+        if (value is not None) != (name in self._companions):
+            wanted = "must be given to" if name in self._companions else "is not taken by"
             raise ValueError(
-                f"`noise_stddev` {wanted} this model. Received: noise_stddev={noise_stddev}."
+                f"`{name}` {wanted} this model. "
+                f"Received: {name}={'None' if value is None else type(value).__name__}."
             )
-        level = np.asarray(0.0 if noise_stddev is None else noise_stddev, np.float32)
-        level = level.reshape([1, 1, 1]) if level.ndim == 0 else level
-        if level.shape not in ((1, 1, 1), (*shape[:2], 1)):
+        return value is not None
+
+    def _companion(self, name: str, value, shape: tuple) -> np.ndarray:
+        """What goes into the model beside the image, `[1, 1, 1]` or `[H, W, c]`."""
+        x = np.asarray(value, np.float32)
+        if name == "noise_stddev" and x.ndim == 0:
+            x = x.reshape([1, 1, 1])
+        expected = (*shape[:2], self._companions[name])
+        if x.shape != expected and (name, x.shape) != ("noise_stddev", (1, 1, 1)):
+            also = "be one number or " if name == "noise_stddev" else ""
             raise ValueError(
-                "`noise_stddev` must be one number or have shape [height, width, 1]. "
-                f"Received: noise_stddev.shape={level.shape}, image.shape={shape}."
+                f"`{name}` must {also}have shape {list(expected)}: height and width of the image. "
+                f"Received: {name}.shape={x.shape}, image.shape={shape}."
             )
-        if not np.isfinite(level).all() or level.min() < 0:
+        if not np.isfinite(x).all() or x.min() < 0:
             raise ValueError(
-                "`noise_stddev` must be finite and not negative. "
-                f"Received: least {level.min()}, {int((~np.isfinite(level)).sum())} not finite."
+                f"`{name}` must be finite and not negative. "
+                f"Received: least {x.min()}, {int((~np.isfinite(x)).sum())} not finite."
             )
-        return level
+        return x
 
     def _check(self, image: np.ndarray) -> None:
         if not np.issubdtype(image.dtype, np.floating):
@@ -163,15 +194,12 @@ class Restorer:
             )
 
 
-def _restored(model: DeepAM, image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    inputs = {"image": image}
-    if model.noise_level:
-        inputs["noise_stddev"] = level
+def _restored(model: DeepAM, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
     return model(inputs, training=False)["restored"]
 
 
-def _without_level(denoiser) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    return lambda image, level: denoiser(image)
+def _without_companions(denoiser) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
+    return lambda inputs: denoiser(inputs["image"])
 
 
 def restore(
@@ -179,6 +207,8 @@ def restore(
     image: np.ndarray,
     *,
     noise_stddev: float | np.ndarray | None = None,
+    guide: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
     tile: int = 512,
     overlap: int = 64,
 ) -> np.ndarray:
@@ -188,6 +218,8 @@ def restore(
         model: see `Restorer`.
         image: `[H, W, C]`, floating, range [0, 1] plus noise.
         noise_stddev: see `Restorer.__call__`.
+        guide: see `Restorer.__call__`.
+        mask: see `Restorer.__call__`.
         tile: see `Restorer`.
         overlap: see `Restorer`.
 
@@ -203,4 +235,5 @@ def restore(
         >>> deepam_tf.restore(model, np.zeros([7, 5, 1])).shape
         (7, 5, 1)
     """
-    return Restorer(model, tile=tile, overlap=overlap)(image, noise_stddev=noise_stddev)
+    restorer = Restorer(model, tile=tile, overlap=overlap)
+    return restorer(image, noise_stddev=noise_stddev, guide=guide, mask=mask)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-__all__ = ["PSNR", "SSIM_WINDOW", "psnr", "ssim"]
+__all__ = [
+    "PSNR",
+    "SSIM_WINDOW",
+    "BadMatchingPercentage",
+    "bad_matching_percentage",
+    "psnr",
+    "rmse",
+    "ssim",
+]
 
 SSIM_WINDOW = 11
 """Side of the window of `ssim` in pixels: images must be at least as large."""
@@ -53,6 +61,61 @@ def ssim(reference: tf.Tensor, restored: tf.Tensor, *, max_value: float = 1.0) -
     return tf.image.ssim(reference, restored, max_val=max_value, filter_size=SSIM_WINDOW)
 
 
+def bad_matching_percentage(
+    reference: tf.Tensor,
+    restored: tf.Tensor,
+    *,
+    tolerance: float,
+    weight: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Percentage of pixels further than `tolerance` from the truth (paper, Table 3).
+
+    Args:
+        reference: true depth or disparity, `[B, H, W, C]`.
+        restored: maps to judge, the same shape.
+        tolerance: largest difference that is still right, in the maps' own unit.
+        weight: 1 where a pixel counts, 0 where not (holes of the truth), `[B, H, W, C]`.
+
+    Returns:
+        Per cent, `[B]`; NaN for an image without a pixel that counts.
+
+    Example:
+        >>> truth = tf.zeros([1, 2, 2, 1])
+        >>> other = tf.constant([[[[0.0], [1.0]], [[2.0], [4.0]]]])
+        >>> metric = deepam_tf.metrics.bad_matching_percentage(truth, other, tolerance=1.5)
+        >>> float(metric[0])
+        50.0
+    """
+    bad = tf.cast(tf.abs(reference - restored) > tolerance, reference.dtype)
+    return 100.0 * _weighted_mean(bad, weight)
+
+
+def rmse(
+    reference: tf.Tensor, restored: tf.Tensor, *, weight: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Root of the mean square error of each image, in the images' own unit.
+
+    Args:
+        reference: true images, `[B, H, W, C]`.
+        restored: images to judge, the same shape.
+        weight: 1 where a pixel counts, 0 where not, `[B, H, W, C]`.
+
+    Returns:
+        `[B]`; NaN for an image without a pixel that counts.
+
+    Example:
+        >>> float(deepam_tf.metrics.rmse(tf.zeros([1, 2, 2, 1]), 3.0 * tf.ones([1, 2, 2, 1]))[0])
+        3.0
+    """
+    return tf.sqrt(_weighted_mean(tf.square(reference - restored), weight))
+
+
+def _weighted_mean(x: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:
+    weight = tf.ones_like(x) if weight is None else tf.cast(weight, x.dtype)
+    axes = [1, 2, 3]
+    return tf.reduce_sum(weight * x, axes) / tf.reduce_sum(weight, axes)
+
+
 @keras.saving.register_keras_serializable(package="deepam_tf")
 class PSNR(keras.metrics.Mean):
     """Mean over images of `psnr`, the restored image clipped to [0, max_value] first.
@@ -84,3 +147,35 @@ class PSNR(keras.metrics.Mean):
 
     def get_config(self):
         return {**super().get_config(), "max_value": self.max_value, "clip": self.clip}
+
+
+@keras.saving.register_keras_serializable(package="deepam_tf")
+class BadMatchingPercentage(keras.metrics.Mean):
+    """Mean over images of `bad_matching_percentage`, sample weights marking what counts.
+
+    Args:
+        tolerance: largest difference that is still right.
+        **kwargs: `name` and `dtype`.
+
+    Example:
+        >>> metric = deepam_tf.metrics.BadMatchingPercentage(0.5)
+        >>> metric.update_state(tf.zeros([1, 2, 2, 1]), tf.ones([1, 2, 2, 1]))
+        >>> float(metric.result())
+        100.0
+    """
+
+    def __init__(self, tolerance: float, *, name="bad_matching_percentage", **kwargs) -> None:
+        super().__init__(name=name, **kwargs)
+        self.tolerance = tolerance
+
+    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+        y_true = tf.cast(y_true, self.dtype)
+        y_pred = tf.cast(y_pred, self.dtype)
+        weight = None
+        if sample_weight is not None:  # Keras passes it without the axis of the channels
+            weight = tf.reshape(sample_weight, tf.concat([tf.shape(y_true)[:3], [1]], 0))
+        values = bad_matching_percentage(y_true, y_pred, tolerance=self.tolerance, weight=weight)
+        super().update_state(values[tf.math.is_finite(values)])
+
+    def get_config(self):
+        return {**super().get_config(), "tolerance": self.tolerance}

@@ -10,23 +10,35 @@ from __future__ import annotations
 
 import keras
 
-from deepam_tf.layers import AggregationNetwork, Reconstruction
+from deepam_tf.layers import Reconstruction
+from deepam_tf.networks import AggregationNetwork
 
 __all__ = ["DeepAM"]
+
+_GUIDANCE = ("joined", "early")
 
 
 @keras.saving.register_keras_serializable(package="deepam_tf")
 class DeepAM(keras.Model):
     """Deeply aggregated alternating minimization (Kim et al., CVPR 2017).
 
-    A functional `keras.Model` from `{"image": f}` to `{"restored": u_K}`, both
-    `[B, H, W, image_channels]` with any B, H and W, in [0, 1] by convention. The layers
-    `iteration_{k}_aggregation` and `iteration_{k}_reconstruction` give every `v_k`,
-    `gamma_k` and `u_k`; `iterates()` returns them all.
+    A functional `keras.Model` from `{"image": f}`, and what the options below add, to
+    `{"restored": u_K}`, both `[B, H, W, image_channels]` with any B, H and W, in [0, 1] by
+    convention. The layers `iteration_{k}_aggregation` and `iteration_{k}_reconstruction` give
+    every `v_k`, `gamma_k` and `u_k`; `iterates()` returns them all.
 
     With `noise_level` one model serves every noise level: it takes a second input,
-    `"noise_stddev"`, `[B, H, W, 1]` or `[B, 1, 1, 1]`, in the image's units. Its networks
-    see it, and those after the first see the observation `f` beside `u_{k-1}`.
+    `"noise_stddev"`, `[B, H, W, 1]` or `[B, 1, 1, 1]`, in the image's units.
+
+    With `guide_channels` a second picture of the same scene guides the restoration: an input
+    `"guide"`, `[B, H, W, guide_channels]`, for instance the colour image beside a depth map.
+
+    With `mask` the observation may be incomplete: an input `"mask"`, `[B, H, W, 1]` in [0, 1],
+    multiplies `gamma`. 0 marks a hole, where `f` may be any number; values between may tell
+    measured pixels (1) from interpolated ones.
+
+    The networks see the noise level and the mask; where there is either, those after the
+    first also see the observation `f` beside `u_{k-1}`.
 
     Args:
         num_iterations: `K`, how many times the network and the solve are unrolled.
@@ -38,6 +50,13 @@ class DeepAM(keras.Model):
             see `AggregationNetwork`; 2 costs a quarter.
         residual: the networks give `v - D u` instead of `v`.
         noise_level: take the noise level as an input.
+        guide_channels: channels of the guide; 0: there is none.
+        guidance: `"joined"`: the guide has a network of its own, which joins the aggregation
+            network half way; `"early"`: it is one more input of the aggregation network
+            (paper, eq. 9).
+        mask: take a mask as an input.
+        preconditioner: of the solves, a name that `reconstruct` takes; `"multigrid"` suits
+            masks with wide holes.
         rtol: relative tolerance of the linear solves.
         max_steps: most conjugate gradient steps in each solve.
         dtype: Keras dtype policy of the networks, by default the global one. The solves
@@ -68,6 +87,10 @@ class DeepAM(keras.Model):
         pixel_unshuffle: int = 1,
         residual: bool = False,
         noise_level: bool = False,
+        guide_channels: int = 0,
+        guidance: str = "joined",
+        mask: bool = False,
+        preconditioner: str = "jacobi",
         rtol: float = 1e-5,
         max_steps: int = 500,
         dtype=None,
@@ -75,6 +98,8 @@ class DeepAM(keras.Model):
     ) -> None:
         if num_iterations < 1:
             raise ValueError(f"`num_iterations` must be at least 1. Received: {num_iterations}.")
+        if guidance not in _GUIDANCE:
+            raise ValueError(f"`guidance` must be one of {_GUIDANCE}. Received: {guidance!r}.")
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         solve_dtype = "float64" if policy.compute_dtype == "float64" else "float32"
 
@@ -85,12 +110,18 @@ class DeepAM(keras.Model):
             inputs["noise_stddev"] = keras.Input(
                 (None, None, 1), dtype=solve_dtype, name="noise_stddev"
             )
+        if guide_channels:
+            inputs["guide"] = keras.Input(
+                (None, None, guide_channels), dtype=solve_dtype, name="guide"
+            )
+        if mask:
+            inputs["mask"] = keras.Input((None, None, 1), dtype=solve_dtype, name="mask")
+        told = [inputs[name] for name in ("noise_stddev", "mask") if name in inputs]
+        guides = [inputs["guide"]] if guide_channels else []
         u = image
         iterates = {}
         for k in range(1, num_iterations + 1):
-            seen = u
-            if noise_level:
-                seen = [u, inputs["noise_stddev"], *([image] if k > 1 else [])]
+            seen = [u, *told, *([image] if told and k > 1 else []), *guides]
             v, gamma = AggregationNetwork(
                 image_channels,
                 filters=filters,
@@ -98,10 +129,16 @@ class DeepAM(keras.Model):
                 gamma_min=gamma_min,
                 pixel_unshuffle=pixel_unshuffle,
                 residual=residual,
+                guide_channels=guide_channels if guidance == "joined" else 0,
                 dtype=policy,
                 name=f"iteration_{k}_aggregation",
-            )(seen)
+            )(seen if len(seen) > 1 else u)
+            if mask:
+                gamma = keras.layers.Multiply(dtype=solve_dtype, name=f"iteration_{k}_mask")(
+                    [gamma, inputs["mask"]]
+                )
             u = Reconstruction(
+                preconditioner=preconditioner,
                 rtol=rtol,
                 max_steps=max_steps,
                 dtype=solve_dtype,
@@ -122,6 +159,10 @@ class DeepAM(keras.Model):
         self.pixel_unshuffle = pixel_unshuffle
         self.residual = residual
         self.noise_level = noise_level
+        self.guide_channels = guide_channels
+        self.guidance = guidance
+        self.mask = mask
+        self.preconditioner = preconditioner
         self.rtol = rtol
         self.max_steps = max_steps
 
@@ -151,6 +192,10 @@ class DeepAM(keras.Model):
             "pixel_unshuffle": self.pixel_unshuffle,
             "residual": self.residual,
             "noise_level": self.noise_level,
+            "guide_channels": self.guide_channels,
+            "guidance": self.guidance,
+            "mask": self.mask,
+            "preconditioner": self.preconditioner,
             "rtol": self.rtol,
             "max_steps": self.max_steps,
             "dtype": keras.dtype_policies.serialize(self._policy),

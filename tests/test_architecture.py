@@ -13,13 +13,14 @@ from tests import helpers
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = [
-    {"_startup", "_codecs", "_validation"},
+    {"_startup", "_codecs", "_crops", "_validation"},
     {"operators", "solvers", "degradations", "metrics", "image_io", "noise"},
-    {"multigrid", "data", "proximal"},
+    {"multigrid", "proximal"},
     {"preconditioners"},
     {"reconstruction"},
-    {"layers", "alternating"},
-    {"models", "classical"},
+    {"layers", "alternating", "sampling"},
+    {"networks", "classical", "data"},
+    {"models"},
     {"inference", "pretrained"},
     {"demo"},
     {"cli"},
