@@ -236,7 +236,8 @@ class AggregationNetwork(keras.layers.Layer):
             return x
         for axis in (1, 2):
             missing = -tf.shape(x)[axis] % self.pixel_unshuffle
-            last = tf.gather(x, tf.repeat(tf.shape(x)[axis] - 1, missing), axis=axis)
+            # Filled, not repeated: ONNX has no repetition of nothing.
+            last = tf.gather(x, tf.fill([missing], tf.shape(x)[axis] - 1), axis=axis)
             x = tf.concat([x, last], axis=axis)
         return tf.nn.space_to_depth(x, self.pixel_unshuffle)
 

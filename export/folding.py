@@ -42,23 +42,13 @@ def folded(
     changes = {key: value for key, value in solve.items() if value is not None}
 
     def rebuilt(layer: keras.layers.Layer) -> keras.layers.Layer:
+        _check_pairs(layer)
         config = layer.get_config()
         if isinstance(layer, deepam_tf.Reconstruction):
             config |= changes
         twin = type(layer).from_config(config)
-        if normalizations := _normalizations(layer):
-            convolutions = [_biased(convolution) for convolution in layer.convolutions]
-            identities = [
-                keras.layers.Identity(dtype=norm.dtype_policy, name=norm.name)
-                for norm in normalizations
-            ]
-            # Emptied and filled, the lists keep Keras's account of what a layer is made of.
-            for mine, exchanged in (
-                (twin.convolutions, convolutions),
-                (twin.normalizations, identities),
-            ):
-                mine.clear()
-                mine.extend(exchanged)
+        for network in _networks(twin):
+            _exchange(network)
         return twin
 
     twin = keras.models.clone_model(model, clone_function=rebuilt)
@@ -67,35 +57,56 @@ def folded(
     return twin
 
 
-def _normalizations(layer: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:
+def _networks(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The layer itself and what is inside it, where it holds pairs."""
+    return [x for x in layer._flatten_layers() if getattr(x, "normalizations", None)]
+
+
+def _check_pairs(layer: keras.layers.Layer) -> None:
     inside = [x for x in layer._flatten_layers() if isinstance(x, keras.layers.BatchNormalization)]
-    if inside and not (
-        list(getattr(layer, "normalizations", [])) == inside
-        and len(getattr(layer, "convolutions", [])) == len(inside)
-    ):
+    paired = {id(norm) for network in _networks(layer) for norm in network.normalizations}
+    alone = [norm.name for norm in inside if id(norm) not in paired]
+    if alone:
         raise ValueError(
-            "Batch normalisation can be folded where a layer keeps it in `normalizations`, each "
-            f"after one of its `convolutions`. Received: layer {layer.name!r} with {len(inside)} "
-            "normalisations that are not."
+            "Batch normalisation is folded where a network keeps it in `normalizations`, each "
+            f"after one of its `convolutions`. Received: {alone} in layer {layer.name!r}."
         )
-    return inside
 
 
-def _biased(convolution: keras.layers.Conv2D) -> keras.layers.Conv2D:
-    return keras.layers.Conv2D.from_config({**convolution.get_config(), "use_bias": True})
+def _exchange(network: keras.layers.Layer) -> None:
+    """Convolutions with bias and identities, in a network that is not built yet."""
+    convolutions = [
+        keras.layers.Conv2D.from_config({**convolution.get_config(), "use_bias": True})
+        for convolution in network.convolutions
+    ]
+    identities = [
+        keras.layers.Identity(dtype=norm.dtype_policy, name=norm.name)
+        for norm in network.normalizations
+    ]
+    # Emptied and filled, the lists keep Keras's account of what a layer is made of.
+    for layers, exchanged in (
+        (network.convolutions, convolutions),
+        (network.normalizations, identities),
+    ):
+        layers.clear()
+        layers.extend(exchanged)
 
 
 def _fold_weights(layer: keras.layers.Layer, twin: keras.layers.Layer) -> None:
-    normalizations = _normalizations(layer)
-    convolutions = list(layer.convolutions) if normalizations else []
-    exchanged = [*convolutions, *normalizations, *(twin.convolutions if convolutions else [])]
-    theirs = {id(weight) for x in exchanged for weight in x.weights}
-    kept, new = (
-        [weight for weight in x.weights if id(weight) not in theirs] for x in (layer, twin)
+    pairs = [
+        (convolution, norm, target)
+        for network, exchanged in zip(_networks(layer), _networks(twin), strict=True)
+        for convolution, norm, target in zip(
+            network.convolutions, network.normalizations, exchanged.convolutions, strict=True
+        )
+    ]
+    folded_weights = {id(weight) for pair in pairs for x in pair for weight in x.weights}
+    kept, same = (
+        [weight for weight in x.weights if id(weight) not in folded_weights] for x in (twin, layer)
     )
-    for mine, weight in zip(new, kept, strict=True):
-        mine.assign(weight)
-    for i, (convolution, norm) in enumerate(zip(convolutions, normalizations, strict=True)):
+    for weight, value in zip(kept, same, strict=True):
+        weight.assign(value)
+    for convolution, norm, target in pairs:
         kernel, factor, shift, mean, variance = (
             np.asarray(x, np.float64)
             for x in (
@@ -108,5 +119,5 @@ def _fold_weights(layer: keras.layers.Layer, twin: keras.layers.Layer) -> None:
         )
         scale = factor / np.sqrt(variance + norm.epsilon)
         bias = np.asarray(convolution.bias, np.float64) if convolution.use_bias else 0.0
-        twin.convolutions[i].kernel.assign(kernel * scale)
-        twin.convolutions[i].bias.assign(shift + scale * (bias - mean))
+        target.kernel.assign(kernel * scale)
+        target.bias.assign(shift + scale * (bias - mean))
