@@ -13,7 +13,8 @@ import sys
 
 from deepam_tf.pretrained import list_pretrained
 from export import verify
-from export.saved_model import ExportError, describe, load_model, save
+from export.artefact import ExportError, describe
+from export.saved_model import load_model, save
 
 __all__ = ["main"]
 

@@ -26,35 +26,26 @@ import tensorflow as tf
 
 import deepam_tf
 from deepam_tf.pretrained import list_pretrained, load_pretrained, pretrained_card
+from export.artefact import (
+    CARD,
+    CHECKSUMS,
+    EXTRA,
+    VERIFICATION,
+    WARMUP,
+    ExportError,
+    checksums,
+    describe,
+    versions,
+)
 from export.folding import folded
 from export.samples import as_files, sample_inputs
 from export.signatures import ServedModel
 
-__all__ = [
-    "CARD",
-    "CHECKSUMS",
-    "EXTRA",
-    "MAX_MEGAPIXELS",
-    "VERIFICATION",
-    "ExportError",
-    "checksums",
-    "load_model",
-    "main",
-    "save",
-]
+__all__ = ["MAX_MEGAPIXELS", "Source", "load_model", "main", "save"]
 
-EXTRA = "assets.extra"
-CARD = "model_card.json"
-CHECKSUMS = "SHA256SUMS"
-VERIFICATION = "verification.npz"
-WARMUP = "tf_serving_warmup_requests"
 MAX_MEGAPIXELS = 4.0
 VERIFICATION_SIZES = ((1, 32, 32), (2, 37, 50), (1, 64, 96))
 _WARMUP_SIZE = (1, 128, 128)
-
-
-class ExportError(ValueError):
-    """What was asked for cannot be exported; the message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +127,7 @@ def save(
     out = pathlib.Path(out).absolute()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        target = out / str(version if version is not None else 1 + max([0, *_versions(out)]))
+        target = out / str(version if version is not None else 1 + max([0, *versions(out)]))
         if target.exists():
             raise ExportError(f"{target} exists already. Choose another version.")
         temporary = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=out))
@@ -151,28 +142,6 @@ def save(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
-
-
-def checksums(folder: pathlib.Path) -> str:
-    """SHA-256 of every file of a version folder, as `sha256sum` writes and checks them.
-
-    Args:
-        folder: version folder.
-
-    Returns:
-        One line a file, sorted, with paths relative to `folder`; the list's own file is
-        left out.
-    """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return "".join(
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
-        for path in files
-        if path != folder / EXTRA / CHECKSUMS
-    )
-
-
-def _versions(out: pathlib.Path) -> list[int]:
-    return [int(path.name) for path in out.iterdir() if path.name.isdecimal()]
 
 
 def _write(source, folder, name, rtol, max_steps, max_megapixels) -> None:
@@ -311,25 +280,6 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     print(describe(folder))
     return 0
-
-
-def describe(folder: pathlib.Path) -> str:
-    """A few lines on an exported version: what it answers to, and what is fixed in it."""
-    card = json.loads((folder / EXTRA / CARD).read_text())
-    export = card["export"]
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    lines = [
-        f"{folder}: {card['name']}, {size / 1e6:.1f} MB",
-        f"solves: rtol {export['rtol']:g}, at most {export['max_steps']} steps; "
-        f"at most {export['max_megapixels']:g} megapixels",
-    ]
-    for name, signature in card["signatures"].items():
-        inputs, outputs = (
-            ", ".join(f"{key} {x['dtype']} {x['shape']}" for key, x in signature[side].items())
-            for side in ("inputs", "outputs")
-        )
-        lines.append(f"{name}: {inputs} -> {outputs}".replace("None", "?"))
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from export.saved_model import CHECKSUMS, EXTRA, VERIFICATION, ExportError, checksums
+from export.artefact import (
+    CHECKSUMS,
+    EXTRA,
+    VERIFICATION,
+    ExportError,
+    checksums,
+    version_folder,
+)
 
 __all__ = ["Check", "main", "verify"]
 
@@ -53,25 +60,12 @@ def verify(folder: str | os.PathLike) -> Iterator[Check]:
     Raises:
         ExportError: if there is no exported model.
     """
-    folder = _version_folder(pathlib.Path(folder))
+    folder = version_folder(pathlib.Path(folder))
     listed = (folder / EXTRA / CHECKSUMS).read_text().splitlines()
     differing = sorted({line[66:] for line in {*checksums(folder).splitlines()} ^ {*listed}})
     yield Check("checksums", not differing, f"differing: {differing or 'none'}")
     yield from _alone(folder)
     yield from _saved_model_cli(folder)
-
-
-def _version_folder(folder: pathlib.Path) -> pathlib.Path:
-    if folder.is_dir() and not (folder / "saved_model.pb").is_file():
-        versions = [path for path in folder.iterdir() if path.name.isdecimal()]
-        folder = max(versions, key=lambda path: int(path.name), default=folder)
-    for needed in ("saved_model.pb", f"{EXTRA}/{CHECKSUMS}", f"{EXTRA}/{VERIFICATION}"):
-        if not (folder / needed).is_file():
-            raise ExportError(
-                f"A model exported by export.saved_model is needed. Received: {str(folder)!r}, "
-                f"without {needed}."
-            )
-    return folder
 
 
 def _alone(folder: pathlib.Path) -> Iterator[Check]:

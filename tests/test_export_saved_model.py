@@ -13,9 +13,9 @@ import pytest
 import tensorflow as tf
 
 import deepam_tf
-from export import saved_model, verify
+from export import artefact, saved_model, verify
 
-EXTRA = saved_model.EXTRA
+EXTRA = artefact.EXTRA
 
 
 @pytest.mark.slow
@@ -28,7 +28,7 @@ def test_an_export_verifies(served):
 
 
 def test_card_has_signatures_and_what_is_fixed(served):
-    card = json.loads((served / "tiny" / "1" / EXTRA / saved_model.CARD).read_text())
+    card = json.loads((served / "tiny" / "1" / EXTRA / artefact.CARD).read_text())
     assert card["export"]["rtol"] == 1e-5
     assert card["export"]["max_steps"] == 500
     image = {"dtype": "float32", "shape": [None, None, None, 1]}
@@ -45,12 +45,12 @@ def test_card_has_signatures_and_what_is_fixed(served):
         },
         "outputs": {"restored_bytes": several},
     }
-    assert "rtol 1e-05, at most 500 steps" in saved_model.describe(served / "tiny" / "1")
+    assert "rtol 1e-05, at most 500 steps" in artefact.describe(served / "tiny" / "1")
 
 
 def test_checksums_are_those_of_sha256sum(served):
     done = subprocess.run(
-        ["sha256sum", "--check", "--quiet", f"{EXTRA}/{saved_model.CHECKSUMS}"],
+        ["sha256sum", "--check", "--quiet", f"{EXTRA}/{artefact.CHECKSUMS}"],
         cwd=served / "tiny" / "1",
         check=False,
     )
@@ -62,7 +62,7 @@ def test_warm_up_requests_are_answered(served):
     folder = served / "tiny" / "1"
     loaded = tf.saved_model.load(str(folder))
     names = []
-    for record in tf.data.TFRecordDataset(str(folder / EXTRA / saved_model.WARMUP)):
+    for record in tf.data.TFRecordDataset(str(folder / EXTRA / artefact.WARMUP)):
         request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
         assert request.model_spec.name == "tiny"
         inputs = {k: tf.constant(tf.make_ndarray(x)) for k, x in request.inputs.items()}
@@ -123,14 +123,14 @@ def test_bad_values_name_the_image(served):
 
 def test_every_version_is_new_and_nothing_is_left_of_a_failure(served, tmp_path, monkeypatch):
     source = saved_model.load_model(str(served / "tiny.keras"))
-    with pytest.raises(saved_model.ExportError, match="exists already"):
+    with pytest.raises(artefact.ExportError, match="exists already"):
         saved_model.save(source, served / "tiny", version=1)
 
     def fails(*arguments, **options):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(saved_model.tf.saved_model, "save", fails)
-    with pytest.raises(saved_model.ExportError, match="No space left"):
+    with pytest.raises(artefact.ExportError, match="No space left"):
         saved_model.save(source, tmp_path / "full")
     assert list((tmp_path / "full").iterdir()) == []
 
@@ -160,11 +160,11 @@ def test_what_is_no_model_is_an_error_of_one_line(what, tmp_path, capsys, monkey
 
 def test_files_of_another_kind_are_refused(tmp_path):
     (tmp_path / "text.keras").write_text("not a model")
-    with pytest.raises(saved_model.ExportError, match="Keras cannot load it"):
+    with pytest.raises(artefact.ExportError, match="Keras cannot load it"):
         saved_model.load_model(str(tmp_path / "text.keras"))
     other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     other.save(tmp_path / "other.keras")
-    with pytest.raises(saved_model.ExportError, match="must hold a DeepAM"):
+    with pytest.raises(artefact.ExportError, match="must hold a DeepAM"):
         saved_model.load_model(str(tmp_path / "other.keras"))
 
 

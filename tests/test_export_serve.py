@@ -22,7 +22,7 @@ import pytest
 import tensorflow as tf
 
 import deepam_tf
-from export import samples, saved_model, serve
+from export import artefact, samples, saved_model, serve
 from tests.test_export_image_bytes import png_of_claimed_size
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def python():
         return serve.make_environment(
             pathlib.Path(os.environ.get("DEEPAM_TF_MLSERVER", ENVIRONMENT))
         )
-    except saved_model.ExportError as error:
+    except artefact.ExportError as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"no environment for MLServer: {error}")
