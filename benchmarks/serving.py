@@ -31,13 +31,14 @@ import tensorflow as tf
 
 import deepam_tf
 from export import client, samples, saved_model, serve
+from export.folding import folded
 from tests import serving_standin
 
 __all__ = ["main", "measure_in_turns"]
 
-SIZES = ((1, 128), (4, 128), (1, 256), (4, 256), (1, 512))
+SIZES = ((1, 128), (8, 128), (1, 256), (4, 256), (1, 512))
 """Batch and side of the square images whose latency is measured."""
-SECONDS_A_WAY = 10.0
+SECONDS_A_WAY = 4.0
 LEAST_ROUNDS, MOST_ROUNDS = 10, 100
 NUM_REQUESTS = 10_000
 _START_SECONDS = 180
@@ -73,8 +74,8 @@ def measure_in_turns(ways: dict[str, Way], seconds: float) -> dict[str, np.ndarr
 class Mlserver:
     """A running MLServer, asked over REST with files in base64."""
 
-    def __init__(self, url: str, metrics: str, pid: int, model: str) -> None:
-        self._url, self._metrics, self._model = url, metrics, model
+    def __init__(self, url: str, pid: int, model: str) -> None:
+        self._url, self._model = url, model
         self.pid = pid
 
     def restore_files(self, files: list[bytes], levels: list[float] | None) -> list[bytes]:
@@ -139,17 +140,20 @@ def mlserver(
             if process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(pathlib.Path(place, "log").read_text())
             time.sleep(0.5)
-        yield Mlserver(url, f"http://127.0.0.1:{metrics}", process.pid, model)
+        yield Mlserver(url, process.pid, model)
 
 
 def latency(model: deepam_tf.DeepAM, root: pathlib.Path, python: pathlib.Path, console) -> None:
     """One request after the other, by batch and size of the images."""
     name = model.name
     specs = {key: tf.TensorSpec(x.shape, x.dtype) for key, x in model.input.items()}
-    direct = tf.function(
-        lambda inputs: model(inputs, training=False)["restored"],
-        input_signature=[specs],
-        autograph=False,
+    direct, direct_folded = (
+        tf.function(
+            lambda inputs, m=m: m(inputs, training=False)["restored"],
+            input_signature=[specs],
+            autograph=False,
+        )
+        for m in (model, folded(model))
     )
     loaded = tf.saved_model.load(str(root / name / "1"))
     table = rich.table.Table(title=f"{name}: one request at a time", title_justify="left")
@@ -168,6 +172,7 @@ def latency(model: deepam_tf.DeepAM, root: pathlib.Path, python: pathlib.Path, c
             levels = None if levels is None else [float(x) for x in levels]
             ways: dict[str, Way] = {
                 "Keras model": lambda t=tensors: direct(t).numpy(),
+                "Keras model, folded": lambda t=tensors: direct_folded(t).numpy(),
                 "SavedModel": lambda t=tensors: loaded.signatures["serving_default"](**t)[
                     "restored"
                 ].numpy(),

@@ -33,14 +33,16 @@ def main(folder: pathlib.Path) -> None:
     report("loads", True, f"TensorFlow {tf.__version__}, without {', '.join(ABSENT)}")
 
     for name, described in card["signatures"].items():
-        found = loaded.signatures.get(name)
+        function = loaded.signatures.get(name)
         actual = None
-        if found is not None:
+        if function is not None:
             actual = {
-                "inputs": as_described(found.structured_input_signature[1]),
-                "outputs": as_described(found.structured_outputs),
+                "inputs": as_described(function.structured_input_signature[1]),
+                "outputs": as_described(function.structured_outputs),
             }
-        report(f"{name}: names, shapes, dtypes", actual == described, json.dumps(actual))
+        same = actual == described
+        found = "as the card says" if same else json.dumps(actual)
+        report(f"{name}: names, shapes, dtypes", same, found)
 
     serve = loaded.signatures["serving_default"]
     for i in sorted({int(key.split("/")[0]) for key in expected}):
