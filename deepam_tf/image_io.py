@@ -20,6 +20,7 @@ __all__ = [
     "MAX_MEGAPIXELS",
     "ImageFileError",
     "Picture",
+    "check_place",
     "check_writable",
     "list_images",
     "read",
@@ -130,10 +131,7 @@ def check_writable(path: pathlib.Path, picture: Picture, *, overwrite: bool = Fa
     Raises:
         ImageFileError: see `write`.
     """
-    if os.path.lexists(path) and not overwrite:
-        raise ImageFileError(f"{path}: the file exists already. Use --force to overwrite it.")
-    if os.path.isdir(path) or not os.access(path.parent, os.W_OK):
-        raise ImageFileError(f"{path}: its folder does not exist or cannot be written to.")
+    check_place(path, overwrite=overwrite)
     longest = max(picture.pixels.shape[:2])
     if longest > _LONGEST_SIDE.get(path.suffix.lower(), longest):
         raise ImageFileError(
@@ -152,6 +150,19 @@ def check_writable(path: pathlib.Path, picture: Picture, *, overwrite: bool = Fa
         raise ImageFileError(f"{path}: {suffix} cannot hold transparency. Use .png.")
     if picture.alpha is not None and picture.dtype == np.uint16 and suffix != ".png":
         raise ImageFileError(f"{path}: transparency of 16 bits goes into PNG alone. Use .png.")
+
+
+def check_place(path: pathlib.Path, *, overwrite: bool = False) -> None:
+    """Raise where no file could be written, or one is in the way.
+
+    Raises:
+        ImageFileError: if the file exists and `overwrite` is False, or its folder does not
+            exist or cannot be written to.
+    """
+    if os.path.lexists(path) and not overwrite:
+        raise ImageFileError(f"{path}: the file exists already. Use --force to overwrite it.")
+    if os.path.isdir(path) or not os.access(path.parent, os.W_OK):
+        raise ImageFileError(f"{path}: its folder does not exist or cannot be written to.")
 
 
 def write_bytes(path: pathlib.Path, data: bytes) -> None:

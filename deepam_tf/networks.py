@@ -124,7 +124,7 @@ class AggregationNetwork(keras.layers.Layer):
             pixel of a block a channel, at `1 / r^2` of the cost (Shi et al., CVPR 2016;
             for denoising Zhang et al., "FFDNet", 2018). 1 is the paper's network.
         residual: the last convolution gives `v - D u` instead of `v`.
-        guide_channels: channels of the guide; 0: there is none. A guide needs a `depth` of 5,
+        guide_channels: channels of the guide; 0: there is none. A guide needs a `depth` of 6,
             or there is no convolution left between the joint and `gamma`.
         **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
 
@@ -149,12 +149,14 @@ class AggregationNetwork(keras.layers.Layer):
         guide_channels: int = 0,
         **kwargs,
     ) -> None:
-        super().__init__(**kwargs)
-        least_depth = _JOIN_AFTER + 2 if guide_channels else 3
+        # `u` keeps its digits, whatever the networks compute in: half precision of values in
+        # [0, 1] would add noise of a gray level to `D u`.
+        super().__init__(**{"autocast": False, **kwargs})
+        least_depth = _JOIN_AFTER + 3 if guide_channels else 3
         if min(image_channels, filters, pixel_unshuffle) < 1 or depth < least_depth:
             raise ValueError(
                 "`image_channels`, `filters` and `pixel_unshuffle` must be at least 1, `depth` "
-                f"at least 3, with a guide {_JOIN_AFTER + 2}. Received: "
+                f"at least 3, with a guide {_JOIN_AFTER + 3}. Received: "
                 f"image_channels={image_channels}, filters={filters}, "
                 f"pixel_unshuffle={pixel_unshuffle}, depth={depth}, "
                 f"guide_channels={guide_channels}."
@@ -213,9 +215,10 @@ class AggregationNetwork(keras.layers.Layer):
         u, *others = inputs if isinstance(inputs, (list, tuple)) else [inputs]
         guide_features = None
         if self.guidance is not None:
-            guide = self._to_blocks(self._broadcast(others.pop(), u))
-            guide_features = self.guidance(guide, training=training)
-        x = self._to_blocks(tf.concat([u, *(self._broadcast(x, u) for x in others)], axis=-1))
+            guide = tf.cast(self._broadcast(others.pop(), u), self.compute_dtype)
+            guide_features = self.guidance(self._to_blocks(guide), training=training)
+        seen = tf.concat([u, *(self._broadcast(x, u) for x in others)], axis=-1)
+        x = self._to_blocks(tf.cast(seen, self.compute_dtype))
         for i, (convolution, normalization) in enumerate(
             zip(self.convolutions, self.normalizations, strict=True), start=1
         ):
@@ -243,16 +246,12 @@ class AggregationNetwork(keras.layers.Layer):
         return tf.nn.space_to_depth(x, self.pixel_unshuffle)
 
     def _to_pixels(self, x, u):
-        """The way back, cut to the size of `u`."""
+        """The way back, cut to the size and in the dtype of `u`."""
+        x = tf.cast(x, u.dtype)
         if self.pixel_unshuffle == 1:
             return x
         x = tf.nn.depth_to_space(x, self.pixel_unshuffle)
         return x[:, : tf.shape(u)[1], : tf.shape(u)[2]]
-
-    def compute_output_shape(self, input_shape):
-        first = input_shape[0] if isinstance(input_shape, list) else input_shape
-        batch_and_size = tuple(first[:-1])
-        return (*batch_and_size, 2 * self.image_channels), (*batch_and_size, 1)
 
     def get_config(self):
         return {

@@ -29,7 +29,7 @@ __all__ = [
 INTERPOLATED = 0.5
 """Value of the mask where a pixel lies between samples; 1 is measured, 0 unknown."""
 
-_HOLE_RATE = 0.25  # of the training crops have a hole
+_HOLE_RATE = 1 / 8  # of the training crops have a hole
 _AVERAGE_RATE = 1 / 6  # of them are averages over blocks instead of single pixels
 _KEEP = 1e4  # weight of a measured pixel against the smoothness of what fills the holes
 
@@ -64,8 +64,8 @@ def interpolate_samples(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Bilinear interpolation of samples onto the fine grid, where there are any around.
 
-    A pixel whose neighbours are partly unknown takes the weighted mean of the others. Before
-    the first and beyond the last sample of an axis the nearest one is repeated.
+    Unknown samples are filled first, see `fill_holes`. Before the first and beyond the last
+    sample of an axis the nearest one is repeated.
 
     Args:
         low: samples, `[..., h, w, C]`, floating.
@@ -76,8 +76,7 @@ def interpolate_samples(
 
     Returns:
         `(image, mask)`: `[..., H, W, C]`, and `[..., H, W, 1]` that is 1 at measured samples,
-        `INTERPOLATED` between, and 0 where nothing is known; there the image comes from
-        `fill_holes`.
+        `INTERPOLATED` beside them, and 0 where no sample around was measured.
 
     Example:
         >>> low = tf.constant([[[0.0], [4.0]]])
@@ -94,10 +93,8 @@ def interpolate_samples(
         x = tf.einsum("Hh,...hwc->...Hwc", tf.constant(rows, x.dtype), x)
         return tf.einsum("Ww,...Hwc->...HWc", tf.constant(columns, x.dtype), x)
 
-    valid = tf.cast(valid, low.dtype)
-    weight = spread(valid)
+    weight = spread(tf.cast(valid, low.dtype))
     known = weight > 1e-3
-    image = tf.where(known, spread(valid * low) / tf.where(known, weight, 1.0), spread(low))
     # A pixel is a sample where interpolation takes one row and one column whole.
     exact = np.outer(np.isclose(rows.max(axis=1), 1.0), np.isclose(columns.max(axis=1), 1.0))
     inside = np.outer(
@@ -106,7 +103,7 @@ def interpolate_samples(
     )
     at_sample = tf.constant((exact & inside)[..., np.newaxis])
     mask = tf.where(at_sample & (weight > 0.5), 1.0, INTERPOLATED)
-    return image, tf.cast(tf.where(known, mask, 0.0), low.dtype)
+    return spread(low), tf.cast(tf.where(known, mask, 0.0), low.dtype)
 
 
 def fill_holes(image: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
@@ -154,7 +151,7 @@ def observe_coarse(
     """A random low-resolution observation of an image, on the image's own grid.
 
     Nearest-neighbour samples at the default offset, as in the paper's section 5.2; for one
-    crop in six averages over blocks, the pixels of a real coarse sensor. One crop in four
+    crop in six averages over blocks, the pixels of a real coarse sensor. One crop in eight
     loses a rectangle of its samples.
 
     Args:

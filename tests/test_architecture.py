@@ -16,14 +16,15 @@ ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = [
     {"_startup", "_codecs", "_crops", "_validation"},
     {"operators", "solvers", "degradations", "metrics", "image_io", "noise"},
-    {"multigrid", "proximal"},
+    {"multigrid", "proximal", "depth_io", "_console"},
     {"preconditioners"},
     {"reconstruction"},
     {"layers", "alternating", "sampling"},
     {"networks", "classical", "data"},
     {"models"},
     {"inference", "pretrained"},
-    {"demo"},
+    {"demo", "depth"},
+    {"cli_denoise", "cli_joint"},
     {"cli"},
 ]
 WITHOUT_KERAS = [

@@ -19,7 +19,7 @@ import pathlib
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from deepam_tf import classical, data, degradations, image_io, metrics, pretrain
 from deepam_tf.inference import Restorer
 from training import peers
 
-__all__ = ["Score", "evaluate", "gray_denoiser", "main"]
+__all__ = ["Score", "evaluate", "gray_denoiser", "main", "summary_table", "write_csv"]
 
 NOISY = "noisy"
 
@@ -52,17 +52,20 @@ class Score:
 
 def evaluate(
     images: dict[str, np.ndarray],
-    methods: dict[str, peers.Denoiser],
+    methods: dict[str, Callable[..., np.ndarray]],
     noise_stddev: float,
     *,
+    guides: dict[str, np.ndarray] | None = None,
     on_image=lambda: None,
 ) -> list[Score]:
     """Run every method on every image, with the noise of the protocol.
 
     Args:
-        images: clean images `[H, W]`, float32 in [0, 1], by file name, in order.
-        methods: functions from a noisy to a restored image, by name.
+        images: clean images `[H, W]` or `[H, W, C]`, float32 in [0, 1], by file name, in order.
+        methods: functions from a noisy to a restored image, by name; of a noisy image and its
+            guide where there are guides.
         noise_stddev: standard deviation of the noise in units of [0, 1].
+        guides: a guide for each image.
         on_image: called after each image and method, for a progress bar.
 
     Returns:
@@ -71,12 +74,13 @@ def evaluate(
     scores = []
     for index, (name, clean) in enumerate(images.items()):
         noisy = clean + degradations.benchmark_noise(clean.shape, noise_stddev, index)
+        given = (noisy,) if guides is None else (noisy, guides[name])
         scores.append(_score(name, NOISY, clean, noisy, 0.0))
         for method, denoise in methods.items():
             if index == 0:
-                denoise(noisy)  # not timed: tracing, allocation, first imports
+                denoise(*given)  # not timed: tracing, allocation, first imports
             start = time.perf_counter()
-            restored = denoise(noisy)
+            restored = denoise(*given)
             seconds = time.perf_counter() - start
             restored = np.clip(restored, 0.0, 1.0).astype(np.float32)
             scores.append(_score(name, method, clean, restored, seconds))
@@ -85,14 +89,15 @@ def evaluate(
 
 
 def _score(name, method, clean, image, seconds) -> Score:
-    clean, image = clean[np.newaxis, :, :, np.newaxis], image[np.newaxis, :, :, np.newaxis]
+    pixels = clean.shape[0] * clean.shape[1]
+    clean, image = (np.atleast_3d(x)[np.newaxis] for x in (clean, image))
     return Score(
         name,
         method,
         float(metrics.psnr(clean, image)[0]),
         float(metrics.ssim(clean, image)[0]),
         seconds,
-        clean.size / 1e6,
+        pixels / 1e6,
     )
 
 

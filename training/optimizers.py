@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 from keras import ops
 
@@ -21,6 +23,9 @@ class ConvMuon(keras.optimizers.Muon):
     Args:
         learning_rate: step size or schedule, for both parts.
         min_maps: fewest input and output maps of a kernel that takes the Muon step.
+        exclude_layers: expressions found in the paths of kernels that do not take it. Output
+            layers by default: steps of unit spectral norm make noise of what they give, and
+            the confidence learns to shut it out.
         **kwargs: arguments of `keras.optimizers.Muon`.
 
     References:
@@ -28,12 +33,16 @@ class ConvMuon(keras.optimizers.Muon):
         scaling is that of Liu et al., "Muon is scalable for LLM training", 2025.
     """
 
-    def __init__(self, learning_rate=3e-3, *, min_maps: int = 16, **kwargs) -> None:
-        super().__init__(learning_rate=learning_rate, **kwargs)
+    def __init__(
+        self, learning_rate=3e-3, *, min_maps: int = 16, exclude_layers=("_head",), **kwargs
+    ) -> None:
+        super().__init__(learning_rate=learning_rate, exclude_layers=list(exclude_layers), **kwargs)
         self.min_maps = min_maps
 
     def _should_use_adamw(self, variable) -> bool:
-        return len(variable.shape) != 4 or min(variable.shape[2:]) < self.min_maps
+        if len(variable.shape) != 4 or min(variable.shape[2:]) < self.min_maps:
+            return True
+        return any(re.search(keyword, variable.path) for keyword in self.exclude_layers)
 
     def _muon_update_step(self, gradient, variable, lr, m) -> None:
         self.assign_add(m, ops.add(gradient, m * (self.momentum - 1)))

@@ -9,7 +9,16 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["TV_WEIGHT_PER_STDDEV", "classical_denoisers", "dncnn", "gray", "total_variation"]
+__all__ = [
+    "TV_WEIGHT_PER_STDDEV",
+    "classical_denoisers",
+    "color_denoisers",
+    "dncnn",
+    "gray",
+    "total_variation",
+]
+
+GUIDED_FILTER_RADIUS, GUIDED_FILTER_EPS = 4, 1e-3
 
 Denoiser = Callable[[np.ndarray], np.ndarray]
 
@@ -43,6 +52,29 @@ def classical_denoisers(noise_stddev: float) -> dict[str, Denoiser]:
             fast_mode=True,
         ),
         "TV (scikit-image)": total_variation(TV_WEIGHT_PER_STDDEV * noise_stddev),
+    }
+
+
+def color_denoisers(
+    noise_stddev: float,
+) -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
+    """BM3D for colour, and the guided filter, which looks at the guide.
+
+    Args:
+        noise_stddev: standard deviation of the noise in units of [0, 1].
+
+    Returns:
+        Functions from a noisy image `[H, W, 3]` and a guide `[H, W, 1]` to a restored image.
+
+    Raises:
+        ValueError: if a package is not installed.
+    """
+    bm3d, ximgproc = _import("bm3d"), _import("cv2.ximgproc")
+    return {
+        "BM3D": lambda noisy, guide: bm3d.bm3d_rgb(noisy, noise_stddev),
+        "guided filter (He et al.)": lambda noisy, guide: ximgproc.guidedFilter(
+            guide, noisy, GUIDED_FILTER_RADIUS, GUIDED_FILTER_EPS
+        ),
     }
 
 

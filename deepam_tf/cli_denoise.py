@@ -1,0 +1,168 @@
+"""`deepam denoise`: noise out of photographs, one or many."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import glob
+import os
+import pathlib
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from deepam_tf import _console as console
+from deepam_tf import image_io, noise
+from deepam_tf.classical import METHODS
+from deepam_tf.inference import Restorer
+from deepam_tf.pretrained import load_pretrained, noise_range
+
+__all__ = ["add_command"]
+
+_DEFAULT_MODEL = "denoise_gray"
+_LEAST_STDDEV = 0.1 / 255  # a classical regulariser has no meaning without noise
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add `denoise` to the commands."""
+    parser = commands.add_parser(
+        "denoise",
+        help="remove Gaussian noise from photographs",
+        description="Remove Gaussian noise from PNG, JPEG, TIFF, WebP or BMP images. The "
+        "output keeps bit depth and transparency; EXIF orientation is applied.",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="file, folder or glob pattern")
+    parser.add_argument(
+        "output", type=pathlib.Path, metavar="OUT", help="file, or folder for several inputs"
+    )
+    parser.add_argument(
+        "--sigma",
+        type=console.sigma,
+        default=None,
+        help="noise level on the 0..255 scale, or auto: estimated from each picture (auto)",
+    )
+    parser.add_argument("--model", default=_DEFAULT_MODEL, help=f"weights ({_DEFAULT_MODEL})")
+    parser.add_argument(
+        "--method",
+        choices=["deepam", *METHODS],
+        default="deepam",
+        help="the network, or a classical regulariser: total variation, L0, Lp (deepam)",
+    )
+    console.add_file_options(parser)
+    parser.set_defaults(run=_denoise)
+
+
+def _denoise(args: argparse.Namespace) -> int:
+    jobs, several = _jobs(args.inputs, args.output)
+    if several:
+        try:
+            args.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise image_io.ImageFileError(
+                f"{args.output}: the folder cannot be made ({error.strerror})."
+            ) from error
+    restorers = _restorers(args)
+
+    failures: list[str] = []
+    written: set[pathlib.Path] = set()
+    with console.progress_bar() as progress:
+        files = progress.add_task("files", total=len(jobs), visible=several)
+        for source, target in jobs:
+            try:
+                if target in written:
+                    raise image_io.ImageFileError(
+                        f"{source}: another input of this name went to {target} already."
+                    )
+                _denoise_file(source, target, restorers, args, progress)
+                written.add(target)
+            except (image_io.ImageFileError, ValueError) as error:
+                if not several:
+                    raise
+                failures.append(str(error))
+            except (MemoryError, tf.errors.ResourceExhaustedError):
+                failures.append(f"{source}: out of memory. Choose a smaller --tile.")
+            progress.advance(files)
+    for failure in failures:
+        console.errors.print(f"error: {failure}")
+    place = args.output if several else jobs[0][1]
+    console.output.print(f"{len(written)} of {len(jobs)} restored: {place}")
+    return console.SOME_FAILED if failures else 0
+
+
+def _restorers(args: argparse.Namespace) -> Callable[[float], Restorer]:
+    """The restorer for a noise level: one for all, where it is told the level."""
+    if args.method != "deepam":
+        method = METHODS[args.method]
+        return functools.lru_cache(maxsize=1)(
+            lambda stddev: Restorer(
+                functools.partial(method, noise_stddev=max(stddev, _LEAST_STDDEV)), tile=args.tile
+            )
+        )
+    restorer = Restorer(load_pretrained(args.model), tile=args.tile)
+    return lambda stddev: restorer
+
+
+def _noise_stddev(source: pathlib.Path, pixels, args: argparse.Namespace) -> float:
+    """The level that was given, or that is estimated; what there is to say of it, said."""
+    if args.sigma is not None:
+        sigma = args.sigma
+    else:
+        sigma = 255 * noise.estimate_noise_stddev(pixels)
+        console.errors.print(f"{source}: noise estimated, sigma {sigma:.1f}")
+    if args.method == "deepam":
+        low, high = (255 * level for level in noise_range(args.model))
+        if sigma > high + 0.5 or sigma < low - 0.5:
+            levels = f"sigma {low:g}" + (f" to {high:g}" if high > low else " alone")
+            console.errors.print(
+                f"note: {args.model} was trained for {levels}; at sigma {sigma:.3g} it removes "
+                f"too {'little' if sigma > high else 'much'}."
+            )
+    return sigma / 255
+
+
+def _denoise_file(source, target, restorers, args, progress) -> None:
+    picture = image_io.read(source, max_megapixels=args.max_megapixels)
+    # Before minutes of work: would the result find its place?
+    image_io.check_writable(target, picture, overwrite=args.force)
+    stddev = _noise_stddev(source, picture.pixels, args)
+    restorer = restorers(stddev)
+    height, width, _ = picture.pixels.shape
+    tiles = progress.add_task(source.name, total=restorer.count_tiles(height, width))
+    restored = restorer(
+        picture.pixels,
+        noise_stddev=stddev if restorer.takes_noise_stddev else None,
+        on_tile=lambda: progress.advance(tiles),
+    )
+    progress.remove_task(tiles)
+    image_io.write(
+        target,
+        image_io.Picture(restored, picture.alpha, picture.dtype),
+        overwrite=args.force,
+    )
+
+
+def _jobs(
+    inputs: list[str], output: pathlib.Path
+) -> tuple[list[tuple[pathlib.Path, pathlib.Path]], bool]:
+    """Pairs of files to read and write, and whether this is a run over several files."""
+    sources: list[pathlib.Path] = []
+    several = len(inputs) > 1
+    for text in inputs:
+        path = pathlib.Path(text)
+        if os.path.isdir(path):
+            several = True
+            found = image_io.list_images(path)
+        elif glob.has_magic(text) and not os.path.lexists(path):
+            several = True
+            found = sorted(pathlib.Path(match) for match in glob.glob(text, recursive=True))
+            found = [match for match in found if match.is_file()]
+        else:
+            found = [path]
+        if not found:
+            raise image_io.ImageFileError(f"{text}: no image files there.")
+        sources += found
+    if several and os.path.lexists(output) and not os.path.isdir(output):
+        raise image_io.ImageFileError(f"{output}: several inputs need a folder as output.")
+    if several or os.path.isdir(output):
+        return [(source, output / source.name) for source in sources], several
+    return [(sources[0], output)], False
