@@ -161,7 +161,10 @@ def encode(pixels: tf.Tensor, like: DecodedImage) -> tf.Tensor:
 def _attempt(function, encoded: tf.Tensor, otherwise: tf.Tensor) -> tf.Tensor:
     """The function's result, or `otherwise` where it fails: errors of decoders name no file."""
     results = tf.data.Dataset.from_tensors(encoded).map(function).ignore_errors()
-    return results.reduce(otherwise, lambda _, result: result)
+    options = tf.data.Options()  # to prepare a pipeline of one file costs more than it saves
+    options.experimental_optimization.apply_default_optimizations = False
+    options.autotune.enabled = False
+    return results.with_options(options).reduce(otherwise, lambda _, result: result)
 
 
 def _orientation(encoded: tf.Tensor, is_png: tf.Tensor) -> tf.Tensor:
