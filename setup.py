@@ -10,7 +10,8 @@ VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "deepam_tf/__init__.py").r
 
 EXTRAS = {
     "train": ["keras>=3.14", "tensorboard>=2.19"],
-    "serve": [],  # a SavedModel needs TensorFlow alone
+    "serve": ["grpcio>=1.60", "tensorflow-serving-api>=2.18"],  # to export and ask; not to run
+    "convert": ["ai-edge-litert>=2.0", "onnxruntime>=1.20", "tf2onnx>=1.16"],
     "bench": [
         "bm3d>=4.0",
         "ilupp>=1.0",

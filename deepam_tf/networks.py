@@ -237,9 +237,11 @@ class AggregationNetwork(keras.layers.Layer):
         """`[B, H, W, c]` to `[B, H/r, W/r, r^2 c]`, last rows repeated to whole blocks."""
         if self.pixel_unshuffle == 1:
             return x
+        r = self.pixel_unshuffle
         for axis in (1, 2):
-            missing = -tf.shape(x)[axis] % self.pixel_unshuffle
-            last = tf.gather(x, tf.repeat(tf.shape(x)[axis] - 1, missing), axis=axis)
+            # Written for ONNX too: no remainder of a negative number, no tf.repeat of nothing.
+            missing = (r - tf.shape(x)[axis] % r) % r
+            last = tf.gather(x, tf.fill([missing], tf.shape(x)[axis] - 1), axis=axis)
             x = tf.concat([x, last], axis=axis)
         return tf.nn.space_to_depth(x, self.pixel_unshuffle)
 

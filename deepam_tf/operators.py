@@ -240,11 +240,10 @@ class ReconstructionOperator(SymmetricImageOperator):
     def _diag_part(self) -> tf.Tensor:
         """`gamma` plus the number of neighbours of each pixel."""
         _, height, width, _ = tf.unstack(self.image_shape)
-        neighbours = (
-            _neighbours_along(height, self.dtype)[:, tf.newaxis]
-            + _neighbours_along(width, self.dtype)[tf.newaxis, :]
-        )
-        diagonal = self._gamma + neighbours[tf.newaxis, :, :, tf.newaxis]
+        # Reshaped, not indexed with new axes: LiteRT knows no such slices of four axes.
+        neighbours = tf.reshape(_neighbours_along(height, self.dtype), [1, -1, 1, 1])
+        neighbours += tf.reshape(_neighbours_along(width, self.dtype), [1, 1, -1, 1])
+        diagonal = self._gamma + neighbours
         diagonal = tf.broadcast_to(diagonal, self.image_shape)
         return tf.reshape(diagonal, self._shape_tensor()[:2])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import pathlib
+import sys
 
 import pytest
 
@@ -83,6 +84,18 @@ def test_library_and_scripts_do_not_import_upwards_or_sideways():
             assert not {n.split(".")[0] for n in imports(path)} & forbidden, path
 
 
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("alone", {"numpy", "tensorflow"}),
+        ("mlserver_runtime", {"mlserver", "numpy", "prometheus_client", "tensorflow"}),
+    ],
+)
+def test_what_runs_without_the_library_does_not_import_it(name, allowed):
+    own = {n.split(".")[0] for n in imports(modules("export")[name])}
+    assert own - set(sys.stdlib_module_names) <= allowed
+
+
 def test_import_is_light():
     # Keras itself imports SciPy and OpenCV where it finds them: what counts is what is added.
     printed = helpers.run_python(
@@ -108,6 +121,6 @@ def test_public_names_are_documented_with_an_example():
 
 
 def test_modules_are_short():
-    for package in ("deepam_tf", "training"):
+    for package in ("deepam_tf", "training", "export"):
         for path in modules(package).values():
             assert len(path.read_text().splitlines()) <= 300, path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -40,3 +42,16 @@ def test_incomplete_cholesky_takes_fewer_steps_than_none():
 def test_ours_reaches_the_tolerance(name):
     result = linear_solvers.measure_ours(24, "uniform 0.05..1", name, repeats=1)
     assert result.residual < 2e-5
+
+
+def test_ways_to_be_compared_are_asked_in_turns():
+    pytest.importorskip("tensorflow_serving")
+    from benchmarks import serving
+
+    calls: list[str] = []
+    ways = {name: functools.partial(calls.append, name) for name in "abc"}
+    taken = serving.measure_in_turns(ways, seconds=0.0)
+    assert calls == list("abc") * (2 + serving.LEAST_ROUNDS)
+    assert {name: len(seconds) for name, seconds in taken.items()} == dict.fromkeys(
+        "abc", serving.LEAST_ROUNDS
+    )

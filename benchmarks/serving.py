@@ -1,0 +1,269 @@
+"""What serving costs: latency and throughput beside calling the Keras model, and memory.
+
+    python -m benchmarks.serving [--part latency throughput memory] [--model denoise_gray]
+
+Ways to the same result are asked in turns, so that whatever else the machine does meets all of
+them alike. Needs the extra `serve`, and an environment for MLServer, which it makes where
+`export.serve` keeps it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import concurrent.futures
+import contextlib
+import json
+import os
+import pathlib
+import socket
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import rich.console
+import rich.table
+import tensorflow as tf
+
+import deepam_tf
+from export import client, samples, saved_model, serve
+from export.folding import folded
+from tests import serving_standin
+
+__all__ = ["main", "measure_in_turns"]
+
+SIZES = ((1, 512), (1, 128), (1, 256), (8, 128))
+"""Batch and side of the square images whose latency is measured."""
+SECONDS_A_WAY = 3.0
+LEAST_ROUNDS, MOST_ROUNDS = 10, 100
+NUM_REQUESTS = 10_000
+_START_SECONDS = 180
+
+Way = Callable[[], object]
+
+
+def measure_in_turns(ways: dict[str, Way], seconds: float) -> dict[str, np.ndarray]:
+    """Latencies of several ways, each called once a round.
+
+    Args:
+        ways: functions by name.
+        seconds: about how long each of them may take in all.
+
+    Returns:
+        Seconds a call, `[rounds]`, by name.
+    """
+    for way in ways.values():
+        way()  # what a first call does is not asked here
+    start = time.perf_counter()
+    for way in ways.values():
+        way()
+    rounds = int(seconds * len(ways) / (time.perf_counter() - start))
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(min(max(rounds, LEAST_ROUNDS), MOST_ROUNDS)):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            taken[name].append(time.perf_counter() - start)
+    return {name: np.array(values) for name, values in taken.items()}
+
+
+class Mlserver:
+    """A running MLServer, asked over REST with files in base64."""
+
+    def __init__(self, url: str, pid: int, model: str) -> None:
+        self._url, self._model = url, model
+        self.pid = pid
+
+    def restore_files(self, files: list[bytes], levels: list[float] | None) -> list[bytes]:
+        """The files restored, as PNG."""
+        data = [base64.b64encode(x).decode() for x in files]
+        inputs = [{"name": "image_bytes", "datatype": "BYTES", "shape": [len(data)], "data": data}]
+        if levels is not None:
+            level = {"name": "noise_stddev", "datatype": "FP32", "shape": [len(levels)]}
+            inputs.append({**level, "data": levels})
+        (output,) = self._infer(inputs)
+        return [base64.b64decode(x) for x in output["data"]]
+
+    def restore(self, **arrays: np.ndarray) -> list[float]:
+        """The tensors restored, flat."""
+        inputs = [
+            {"name": k, "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
+            for k, x in arrays.items()
+        ]
+        return self._infer(inputs)[0]["data"]
+
+    def _infer(self, inputs: list[dict]) -> list[dict]:
+        request = urllib.request.Request(
+            f"{self._url}/v2/models/{self._model}/infer",
+            data=json.dumps({"inputs": inputs}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=300) as response:
+            return json.load(response)["outputs"]
+
+    def resident_megabytes(self) -> float:
+        """Memory that the server's process holds (Linux)."""
+        status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+@contextlib.contextmanager
+def mlserver(
+    root: pathlib.Path, model: str, python: pathlib.Path, batch: int
+) -> Iterator[Mlserver]:
+    """A server of the models in `root`, once it answers."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        rest, grpc, metrics = (one.getsockname()[1] for one in sockets)
+    url = f"http://127.0.0.1:{rest}"
+    with (
+        tempfile.TemporaryDirectory() as place,
+        serve.server(
+            root,
+            python,
+            ports=(rest, grpc, metrics),
+            max_batch_size=batch,
+            log=pathlib.Path(place, "log"),
+        ) as process,
+    ):
+        end = time.monotonic() + _START_SECONDS
+        while True:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{url}/v2/models/{model}/ready", timeout=5).close()
+                break
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(pathlib.Path(place, "log").read_text())
+            time.sleep(0.5)
+        yield Mlserver(url, process.pid, model)
+
+
+def latency(model: deepam_tf.DeepAM, root: pathlib.Path, python: pathlib.Path, console) -> None:
+    """One request after the other, by batch and size of the images."""
+    name = model.name
+    specs = {key: tf.TensorSpec(x.shape, x.dtype) for key, x in model.input.items()}
+    direct, direct_folded = (
+        tf.function(
+            lambda inputs, m=m: m(inputs, training=False)["restored"],
+            input_signature=[specs],
+            autograph=False,
+        )
+        for m in (model, folded(model))
+    )
+    loaded = tf.saved_model.load(str(root / name / "1"))
+    with contextlib.ExitStack() as stack:
+        _, address = stack.enter_context(serving_standin.serving(root))
+        grpc = client.connect(address, name)
+        remote = stack.enter_context(mlserver(root, name, python, batch=1))
+        for batch, side in SIZES:
+            inputs = samples.sample_inputs(specs, (batch, side, side))
+            tensors = {key: tf.constant(x) for key, x in inputs.items()}
+            encoded = {key: x.numpy() for key, x in samples.as_files(inputs).items()}
+            files = list(encoded["image_bytes"])
+            levels = encoded.get("noise_stddev")
+            levels = None if levels is None else [float(x) for x in levels]
+            ways: dict[str, Way] = {
+                "Keras model": lambda t=tensors: direct(t).numpy(),
+                "Keras model, folded": lambda t=tensors: direct_folded(t).numpy(),
+                "SavedModel": lambda t=tensors: loaded.signatures["serving_default"](**t)[
+                    "restored"
+                ].numpy(),
+                "gRPC, tensors": lambda i=inputs: grpc.restore(**i),
+                "gRPC, PNG": lambda f=files, n=levels: grpc.restore_files({"image": f}, n),
+                "MLServer REST, PNG": lambda f=files, n=levels: remote.restore_files(f, n),
+            }
+            taken = measure_in_turns(ways, SECONDS_A_WAY)
+            table = rich.table.Table(title=f"{name}, batch {batch}, {side}x{side}")
+            for column in ("way", "calls", "p50 ms", "p99 ms", "images/s", "over Keras"):
+                table.add_column(column, justify="left" if column == "way" else "right")
+            for way, seconds in taken.items():
+                # Of each round: what slows a round slows all of it.
+                over = np.median(seconds / taken["Keras model"]) - 1
+                median, worst = (1e3 * np.quantile(seconds, q) for q in (0.5, 0.99))
+                table.add_row(
+                    way,
+                    f"{len(seconds)}",
+                    f"{median:.1f}",
+                    f"{worst:.1f}",
+                    f"{batch * 1e3 / median:.1f}",
+                    f"{100 * over:+.1f} %",
+                )
+            console.print(table)
+
+
+def throughput(model: deepam_tf.DeepAM, root: pathlib.Path, python: pathlib.Path, console) -> None:
+    """Eight clients at once, one image 64x64 a request, with and without batching."""
+    specs = {key: tf.TensorSpec(x.shape, x.dtype) for key, x in model.input.items()}
+    inputs = samples.sample_inputs(specs, (1, 64, 64))
+    count = 400
+    for batch in (1, 8):
+        with (
+            mlserver(root, model.name, python, batch) as remote,
+            concurrent.futures.ThreadPoolExecutor(8) as threads,
+        ):
+            list(threads.map(lambda _: remote.restore(**inputs), range(40)))
+            start = time.perf_counter()
+            list(threads.map(lambda _: remote.restore(**inputs), range(count)))
+            rate = count / (time.perf_counter() - start)
+        console.print(f"8 clients, 64x64 tensors, batches of up to {batch}: {rate:.1f} images/s")
+
+
+def memory(model: deepam_tf.DeepAM, root: pathlib.Path, python: pathlib.Path, console) -> None:
+    """What the server holds during 10,000 requests, 24 to 40 pixels a side, 8 at a time."""
+    specs = {key: tf.TensorSpec(x.shape, x.dtype) for key, x in model.input.items()}
+    requests = []
+    for side in range(24, 41, 2):
+        inputs = samples.sample_inputs(specs, (1, side, side))
+        encoded = {key: x.numpy() for key, x in samples.as_files(inputs).items()}
+        levels = [float(x) for x in encoded["noise_stddev"]] if "noise_stddev" in encoded else None
+        requests.append((inputs, list(encoded["image_bytes"]), levels))
+
+    def ask(remote: Mlserver, i: int) -> None:
+        inputs, files, levels = requests[i % len(requests)]
+        if i % 2:
+            remote.restore(**inputs)
+        else:
+            remote.restore_files(files, levels)
+
+    step = NUM_REQUESTS // 10
+    with (
+        mlserver(root, model.name, python, batch=8) as remote,
+        concurrent.futures.ThreadPoolExecutor(8) as threads,
+    ):
+        console.print(f"before: the server holds {remote.resident_megabytes():.0f} MB")
+        for done in range(0, NUM_REQUESTS, step):
+            list(threads.map(lambda i: ask(remote, i), range(done, done + step)))
+            held = remote.resident_megabytes()
+            console.print(f"after {done + step} requests: {held:.0f} MB")
+
+
+PARTS = {"latency": latency, "throughput": throughput, "memory": memory}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--model", default="denoise_gray", choices=deepam_tf.list_pretrained())
+    parser.add_argument("--environment", type=pathlib.Path, default=serve.DEFAULT_ENVIRONMENT)
+    args = parser.parse_args(argv)
+    console = rich.console.Console(soft_wrap=True, highlight=False)
+    console.print(f"TensorFlow {tf.__version__}, {os.cpu_count()} cores")
+    python = serve.make_environment(args.environment)
+    source = saved_model.load_model(args.model)
+    with tempfile.TemporaryDirectory() as place:
+        root = pathlib.Path(place)
+        saved_model.save(source, root / args.model)
+        for part in args.part:
+            PARTS[part](source.model, root, python, console)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Checks of a SavedModel in a process that has neither Keras nor this library.
+
+`export.verify` runs this file as a script; it imports TensorFlow and NumPy alone. It prints
+one JSON object a check: what was checked, what was found, and whether that is right.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+
+ABSENT = ("deepam_tf", "keras", "tf_keras")
+for name in ABSENT:
+    sys.modules[name] = None  # pyright: ignore  # any import of them fails from here on
+
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+AGREEMENT = 1e-5
+"""Largest difference of a pixel, the image being in [0, 1]."""
+GRADIENT_AGREEMENT = 2e-2
+"""Relative, in the Euclidean norm: folding rounds, and a rounding closes or opens some ReLU."""
+DIFFERENCE_STEP = 1e-2
+
+
+def main(folder: pathlib.Path) -> None:
+    """Run all checks on one version folder and print their results."""
+    card = json.loads((folder / "assets.extra" / "model_card.json").read_text())
+    with np.load(folder / "assets.extra" / "verification.npz") as file:
+        expected = dict(file)
+    loaded = tf.saved_model.load(str(folder))
+    report("loads", True, f"TensorFlow {tf.__version__}, without {', '.join(ABSENT)}")
+
+    for name, described in card["signatures"].items():
+        function = loaded.signatures.get(name)
+        actual = None
+        if function is not None:
+            actual = {
+                "inputs": as_described(function.structured_input_signature[1]),
+                "outputs": as_described(function.structured_outputs),
+            }
+        same = actual == described
+        found = "as the card says" if same else json.dumps(actual)
+        report(f"{name}: names, shapes, dtypes", same, found)
+
+    serve = loaded.signatures["serving_default"]
+    for i in sorted({int(key.split("/")[0]) for key in expected}):
+        inputs = inputs_of(expected, i)
+        restored = serve(**inputs)["restored"].numpy()
+        error = float(np.abs(restored - expected[f"{i}/restored"]).max())
+        report(
+            f"agrees with Keras at {list(restored.shape)}",
+            restored.shape == expected[f"{i}/restored"].shape and error <= AGREEMENT,
+            f"largest difference {error:.1e}",
+        )
+    check_gradient(serve, inputs_of(expected, 0), expected["0/gradient"])
+    check_bytes(loaded.signatures["serving_bytes"], inputs_of(expected, 1), serve)
+    present = sorted(name for name in ABSENT if sys.modules.get(name) is not None)
+    report("imported nothing of ours", not present, f"{present or 'none'}")
+
+
+def inputs_of(expected: dict[str, np.ndarray], i: int) -> dict[str, tf.Tensor]:
+    """Inputs of the `i`-th comparison."""
+    start = f"{i}/input/"
+    return {
+        key.removeprefix(start): tf.constant(x)
+        for key, x in expected.items()
+        if key.startswith(start)
+    }
+
+
+def check_gradient(serve, inputs: dict[str, tf.Tensor], expected: np.ndarray) -> None:
+    """The gradient of the sum of squares, against Keras's and against differences."""
+
+    def loss(image: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(serve(**{**inputs, "image": image})["restored"] ** 2)
+
+    image = inputs["image"]
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        value = loss(image)
+    gradient = tape.gradient(value, image).numpy()
+    error = float(np.linalg.norm(gradient - expected) / np.linalg.norm(expected))
+    report("gradient agrees with Keras", error <= GRADIENT_AGREEMENT, f"relative {error:.1e}")
+    direction = gradient / np.linalg.norm(gradient)
+    ahead, behind = (
+        float(loss(image + sign * DIFFERENCE_STEP * direction)) for sign in (1.0, -1.0)
+    )
+    slope = (ahead - behind) / (2 * DIFFERENCE_STEP)
+    error = abs(slope / float(np.linalg.norm(gradient)) - 1)
+    report("gradient agrees with differences", error <= GRADIENT_AGREEMENT, f"relative {error:.1e}")
+
+
+def check_bytes(serve_bytes, inputs: dict[str, tf.Tensor], serve) -> None:
+    """`serving_bytes` gives what `serving_default` gives, to the rounding of 16 bits."""
+    files, pixels = {}, {}
+    for key, x in inputs.items():
+        if key == "noise_stddev":
+            files[key] = tf.cast(x[:, 0, 0, 0], tf.float32)
+            pixels[key] = x
+        else:
+            integers = tf.cast(tf.round(tf.clip_by_value(x, 0, 1) * 65535), tf.uint16)
+            files[f"{key}_bytes"] = tf.stack([tf.io.encode_png(image) for image in integers])
+            pixels[key] = tf.cast(integers, x.dtype) / 65535
+    restored = [
+        tf.io.decode_png(file, dtype=tf.uint16).numpy() / 65535
+        for file in serve_bytes(**files)["restored_bytes"]
+    ]
+    expected = np.clip(serve(**pixels)["restored"].numpy(), 0, 1)
+    error = float(np.abs(restored - expected).max())
+    report(
+        "serving_bytes agrees", error <= AGREEMENT + 1 / 65535, f"largest difference {error:.1e}"
+    )
+
+
+def as_described(tensors) -> dict:
+    """Names, dtypes and shapes as the model card has them."""
+    return {key: {"dtype": x.dtype.name, "shape": x.shape.as_list()} for key, x in tensors.items()}
+
+
+def report(check: str, passed: bool, found: str) -> None:
+    """One result, for `export.verify` to read."""
+    print(json.dumps({"check": check, "passed": bool(passed), "found": found}), flush=True)
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))

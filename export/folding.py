@@ -1,0 +1,123 @@
+"""Batch normalisation folded into the convolutions before it.
+
+After training, batch normalisation is one factor and one shift a map,
+
+    norm(W * x) = s (W * x) + t,    s = gamma / sqrt(variance + epsilon),    t = beta - s mean
+
+which a convolution with kernel `s W` and bias `t` does on its own.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+import deepam_tf
+
+__all__ = ["folded"]
+
+
+def folded(
+    model: deepam_tf.DeepAM, *, rtol: float | None = None, max_steps: int | None = None
+) -> keras.Model:
+    """An equivalent model for inference, with biases in the place of batch normalisation.
+
+    Every layer is built anew by its own class, which remains the one definition of what is
+    computed; only its convolutions and normalisations are exchanged. Networks keep them in
+    the lists `convolutions` and `normalizations`, one of these after one of those.
+
+    Args:
+        model: trained model.
+        rtol: relative tolerance of the solves, by default the model's.
+        max_steps: most conjugate gradient steps in each solve, by default the model's.
+
+    Returns:
+        A functional `keras.Model` with the inputs and outputs of `model`, and weights of its
+        own.
+
+    Raises:
+        ValueError: if some batch normalisation is not the partner of a convolution.
+    """
+    solve = {"rtol": rtol, "max_steps": max_steps}
+    changes = {key: value for key, value in solve.items() if value is not None}
+
+    def rebuilt(layer: keras.layers.Layer) -> keras.layers.Layer:
+        _check_pairs(layer)
+        config = layer.get_config()
+        if isinstance(layer, deepam_tf.Reconstruction):
+            config |= changes
+        twin = type(layer).from_config(config)
+        for network in _networks(twin):
+            _exchange(network)
+        return twin
+
+    twin = keras.models.clone_model(model, clone_function=rebuilt)
+    for layer in model.layers:
+        _fold_weights(layer, twin.get_layer(layer.name))
+    return twin
+
+
+def _networks(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The layer itself and what is inside it, where it holds pairs."""
+    return [x for x in layer._flatten_layers() if getattr(x, "normalizations", None)]
+
+
+def _check_pairs(layer: keras.layers.Layer) -> None:
+    inside = [x for x in layer._flatten_layers() if isinstance(x, keras.layers.BatchNormalization)]
+    paired = {id(norm) for network in _networks(layer) for norm in network.normalizations}
+    alone = [norm.name for norm in inside if id(norm) not in paired]
+    if alone:
+        raise ValueError(
+            "Batch normalisation is folded where a network keeps it in `normalizations`, each "
+            f"after one of its `convolutions`. Received: {alone} in layer {layer.name!r}."
+        )
+
+
+def _exchange(network: keras.layers.Layer) -> None:
+    """Convolutions with bias and identities, in a network that is not built yet."""
+    convolutions = [
+        keras.layers.Conv2D.from_config({**convolution.get_config(), "use_bias": True})
+        for convolution in network.convolutions
+    ]
+    identities = [
+        keras.layers.Identity(dtype=norm.dtype_policy, name=norm.name)
+        for norm in network.normalizations
+    ]
+    # Emptied and filled, the lists keep Keras's account of what a layer is made of.
+    for layers, exchanged in (
+        (network.convolutions, convolutions),
+        (network.normalizations, identities),
+    ):
+        layers.clear()
+        layers.extend(exchanged)
+
+
+def _fold_weights(layer: keras.layers.Layer, twin: keras.layers.Layer) -> None:
+    pairs = [
+        (convolution, norm, target)
+        for network, exchanged in zip(_networks(layer), _networks(twin), strict=True)
+        for convolution, norm, target in zip(
+            network.convolutions, network.normalizations, exchanged.convolutions, strict=True
+        )
+    ]
+    folded_weights = {id(weight) for pair in pairs for x in pair for weight in x.weights}
+    kept, same = (
+        [weight for weight in x.weights if id(weight) not in folded_weights] for x in (twin, layer)
+    )
+    for weight, value in zip(kept, same, strict=True):
+        weight.assign(value)
+    for convolution, norm, target in pairs:
+        kernel, factor, shift, mean, variance = (
+            np.asarray(x, np.float64)
+            for x in (
+                convolution.kernel,
+                norm.gamma,
+                norm.beta,
+                norm.moving_mean,
+                norm.moving_variance,
+            )
+        )
+        scale = factor / np.sqrt(variance + norm.epsilon)
+        bias = np.asarray(convolution.bias, np.float64) if convolution.use_bias else 0.0
+        target.kernel.assign(kernel * scale)
+        target.bias.assign(shift + scale * (bias - mean))
