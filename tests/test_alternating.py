@@ -87,7 +87,7 @@ REGULARIZERS = [ISOTROPIC["TV"], ELEMENTWISE["L1"][0], ISOTROPIC["L0"], ELEMENTW
 
 
 @pytest.mark.parametrize("regularizer", REGULARIZERS)
-@pytest.mark.parametrize("varying", [False, True])
+@pytest.mark.parametrize("varying", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_objective_never_rises_within_a_step(rng, regularizer, varying):
     f = tf.constant(rng.uniform(size=(2, 9, 8, 2)))
     data_weight = rng.uniform(0, 20, (2, 9, 8, 1)) if varying else 10.0

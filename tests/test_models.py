@@ -11,8 +11,7 @@ from tests import helpers
 SMALL = {"filters": 8, "depth": 3}
 
 
-@pytest.mark.parametrize("num_iterations", [1, 3])
-@pytest.mark.parametrize("image_channels", [1, 3])
+@pytest.mark.parametrize(("num_iterations", "image_channels"), [(1, 1), (3, 3)])
 def test_names_and_shapes(num_iterations, image_channels):
     model = deepam_tf.DeepAM(num_iterations, image_channels=image_channels, **SMALL)
     image = tf.random.uniform([2, 9, 12, image_channels])
@@ -91,7 +90,7 @@ def test_float64_model_agrees_with_float32(rng):
     np.testing.assert_allclose(single({"image": image})["restored"], restored, atol=1e-4)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_three_iterations_train_through_fit(rng, jit_compile):
     model = deepam_tf.DeepAM(3, **SMALL)
     model.compile("sgd", loss="mean_absolute_error", jit_compile=jit_compile)

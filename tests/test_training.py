@@ -107,6 +107,7 @@ class _StopAfter(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, images, monkeypatch):
     config = replace(TINY, {"model.num_iterations": 2, "optimizer.name": "muon"})
     whole = train.train(config, images, NONE, tmp_path / "whole", verbose=0)

@@ -101,6 +101,17 @@ RECIPES["denoise_gray"] = replace(
         "run.num_steps": 20000,
     },
 )
+RECIPES["fuse_nir"] = replace(
+    # The same for colour guided by near infrared.
+    RECIPES["denoise_gray"],
+    {
+        "data.task": "nir",
+        "data.image_channels": 3,
+        "data.validation_sigma": 50.0,
+        "run.num_steps": 6000,
+        "run.steps_per_epoch": 250,
+    },
+)
 
 
 def find_recipe(name: str) -> TrainingConfig:
