@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 __all__ = [
@@ -19,7 +20,13 @@ SSIM_WINDOW = 11
 """Side of the window of `ssim` in pixels: images must be at least as large."""
 
 
-def psnr(reference: tf.Tensor, restored: tf.Tensor, *, max_value: float = 1.0) -> tf.Tensor:
+def psnr(
+    reference: tf.Tensor,
+    restored: tf.Tensor,
+    *,
+    max_value: float = 1.0,
+    weight: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Peak signal-to-noise ratio of each image, `10 log10(max_value^2 / MSE)`.
 
     Nothing is clipped or cropped; the mean square error runs over all pixels and channels.
@@ -28,6 +35,7 @@ def psnr(reference: tf.Tensor, restored: tf.Tensor, *, max_value: float = 1.0) -
         reference: clean images, `[B, H, W, C]`.
         restored: images to judge, the same shape.
         max_value: peak value of the reference.
+        weight: 1 where a pixel counts, 0 where not, `[B, H, W, C]`; all of them by default.
 
     Returns:
         Decibels, `[B]`; infinite where the images are equal.
@@ -36,7 +44,9 @@ def psnr(reference: tf.Tensor, restored: tf.Tensor, *, max_value: float = 1.0) -
         >>> float(deepam_tf.metrics.psnr(tf.zeros([1, 8, 8, 1]), 0.1 * tf.ones([1, 8, 8, 1]))[0])
         20.0...
     """
-    return tf.image.psnr(reference, restored, max_val=max_value)
+    if weight is None:
+        return tf.image.psnr(reference, restored, max_val=max_value)
+    return 20.0 * _log10(max_value / rmse(reference, restored, weight=weight))
 
 
 def ssim(reference: tf.Tensor, restored: tf.Tensor, *, max_value: float = 1.0) -> tf.Tensor:
@@ -110,6 +120,18 @@ def rmse(
     return tf.sqrt(_weighted_mean(tf.square(reference - restored), weight))
 
 
+def _log10(x: tf.Tensor) -> tf.Tensor:
+    return tf.math.log(x) / np.log(10.0)
+
+
+def _pixel_weight(sample_weight, images: tf.Tensor) -> tf.Tensor | None:
+    """What Keras passes, which has no axis for the channels, as a weight of the images."""
+    if sample_weight is None:
+        return None
+    weight = tf.reshape(sample_weight, tf.concat([tf.shape(images)[:3], [1]], 0))
+    return tf.broadcast_to(tf.cast(weight, images.dtype), tf.shape(images))
+
+
 def _weighted_mean(x: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:
     weight = tf.ones_like(x) if weight is None else tf.cast(weight, x.dtype)
     axes = [1, 2, 3]
@@ -119,6 +141,8 @@ def _weighted_mean(x: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:
 @keras.saving.register_keras_serializable(package="deepam_tf")
 class PSNR(keras.metrics.Mean):
     """Mean over images of `psnr`, the restored image clipped to [0, max_value] first.
+
+    Sample weights `[B, H, W]` mark the pixels that count.
 
     Args:
         max_value: peak value of the reference.
@@ -142,8 +166,9 @@ class PSNR(keras.metrics.Mean):
         y_pred = tf.cast(y_pred, self.dtype)
         if self.clip:
             y_pred = tf.clip_by_value(y_pred, 0.0, self.max_value)
-        values = psnr(y_true, y_pred, max_value=self.max_value)
-        super().update_state(values, sample_weight=sample_weight)
+        weight = _pixel_weight(sample_weight, y_true)
+        values = psnr(y_true, y_pred, max_value=self.max_value, weight=weight)
+        super().update_state(values)
 
     def get_config(self):
         return {**super().get_config(), "max_value": self.max_value, "clip": self.clip}
@@ -171,9 +196,7 @@ class BadMatchingPercentage(keras.metrics.Mean):
     def update_state(self, y_true, y_pred, sample_weight=None) -> None:
         y_true = tf.cast(y_true, self.dtype)
         y_pred = tf.cast(y_pred, self.dtype)
-        weight = None
-        if sample_weight is not None:  # Keras passes it without the axis of the channels
-            weight = tf.reshape(sample_weight, tf.concat([tf.shape(y_true)[:3], [1]], 0))
+        weight = _pixel_weight(sample_weight, y_true)
         values = bad_matching_percentage(y_true, y_pred, tolerance=self.tolerance, weight=weight)
         super().update_state(values[tf.math.is_finite(values)])
 

@@ -149,6 +149,13 @@ def test_depth_metrics_by_hand(rng):
         d = np.abs(truth - other)[i][weight[i] == 1]
         assert float(bad[i]) == pytest.approx(100 * np.mean(d > 3), rel=1e-5)
         assert float(error[i]) == pytest.approx(np.sqrt(np.mean(d**2)), rel=1e-5)
+    decibels = metrics.PSNR(10.0)
+    decibels.update_state(truth, other, weight[..., 0])
+    expected = [
+        20 * np.log10(10 / np.sqrt(np.mean((truth - other)[i][weight[i] == 1] ** 2)))
+        for i in range(3)
+    ]
+    assert float(decibels.result()) == pytest.approx(np.mean(expected), rel=1e-5)
     streamed = metrics.BadMatchingPercentage(3.0)
     for i in range(3):
         streamed.update_state(truth[i : i + 1], other[i : i + 1], weight[i : i + 1, ..., 0])

@@ -214,6 +214,7 @@ TASKS = {
         model_inputs=lambda values: {"guide_channels": 3, "mask": True},
         # Of 1: each map's own range.
         metrics=lambda: [
+            metrics.PSNR(),
             metrics.BadMatchingPercentage(3 / 255),
             keras.metrics.RootMeanSquaredError(name="rmse"),
         ],
