@@ -149,6 +149,7 @@ def test_images_of_a_batch_do_not_meet(rng):
         np.testing.assert_allclose(alone.u[0], together[i], atol=1e-10)
 
 
+@pytest.mark.slow
 def test_exact_and_iterative_u_step_agree(rng):
     f = rng.uniform(size=(1, 10, 7, 2))
     exact = deepam_tf.alternating_minimization(f, proximal.TotalVariation(), data_weight=9.0)
@@ -158,6 +159,7 @@ def test_exact_and_iterative_u_step_agree(rng):
     np.testing.assert_allclose(exact.u, iterative.u, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_holes_are_filled(rng):
     clean = np.zeros((1, 16, 16, 1))
     clean[:, :, 8:] = 1.0

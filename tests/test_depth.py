@@ -69,6 +69,7 @@ def test_holes_are_filled_whatever_stands_in_them(restorer):
     assert np.abs(results[0] - ramp())[2:-4, 2:-4].max() < 0.05 * np.ptp(ramp())
 
 
+@pytest.mark.slow
 def test_a_map_on_the_grid_of_its_guide_is_filled(restorer):
     full = ramp()
     full[10:20, 15:30] = np.nan

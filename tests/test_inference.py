@@ -41,6 +41,7 @@ def test_any_size(model, size):
     assert np.all(np.isfinite(restored))
 
 
+@pytest.mark.slow
 def test_colour_is_restored_channel_by_channel(model, noisy):
     color = np.concatenate([noisy, noisy[::-1], noisy[:, ::-1]], axis=-1)[:40, :50]
     together = deepam_tf.restore(model, color)
@@ -83,6 +84,7 @@ def test_wrong_channels_and_tiles_are_refused(model):
         deepam_tf.Restorer(model, tile=0)
 
 
+@pytest.mark.slow
 def test_solves_of_the_shipped_weights_are_converged(model, noisy):
     # Not co-adapted to a truncated solve: a tolerance 100 times tighter changes nothing.
     tight = deepam_tf.load_pretrained(NAME, rtol=model.rtol / 100)

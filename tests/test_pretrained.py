@@ -62,6 +62,7 @@ def test_weights_leave_a_clean_image_nearly_alone():
     assert float(deepam_tf.metrics.psnr(clean[np.newaxis], restored[np.newaxis])[0]) > 40
 
 
+@pytest.mark.slow
 def test_what_is_saved_is_what_is_loaded_in_another_process(tmp_path, rng):
     model = deepam_tf.DeepAM(2, filters=16, depth=3, rtol=1e-4)
     for variable in model.variables:

@@ -29,7 +29,13 @@ def test_there_are_examples():
     assert len(BLOCKS) == 3
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(number, marks=[pytest.mark.slow] if "model.fit" in block else [])
+        for number, block in enumerate(BLOCKS)
+    ],
+)
 def test_example_runs(number, tmp_path, monkeypatch, rng):
     monkeypatch.chdir(tmp_path)
     pathlib.Path("photos").mkdir()

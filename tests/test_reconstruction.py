@@ -225,7 +225,13 @@ def test_gamma_zero_everywhere_is_refused_or_floored(rng):
     np.testing.assert_allclose(u, helpers.spsolve_reconstruction(f, v, gamma), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", deepam_tf.preconditioners.NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "auto" else [])
+        for name in deepam_tf.preconditioners.NAMES
+    ],
+)
 def test_every_preconditioner_solves_and_differentiates(rng, name):
     arguments = problem(rng, (1, 6, 5, 2), 2)
     solve = tf.function(

@@ -84,6 +84,7 @@ def test_run_writes_model_checkpoints_and_scalars(tmp_path, images):
     assert "validation/epoch_gradient_norm" not in tags
 
 
+@pytest.mark.slow
 def test_model_for_every_noise_level_trains_and_goes_on(tmp_path, images):
     changes = {"data.sigma": (0.0, 75.0), "model.pixel_unshuffle": 2, "model.residual": True}
     config = replace(TINY, changes)
@@ -298,6 +299,7 @@ def test_a_run_can_start_from_another(tmp_path, images):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_average_of_runs_with_statistics_of_its_own(tmp_path, folder, images):
     models = []
     for name, seed in (("a", 0), ("b", 1)):

@@ -63,6 +63,7 @@ def as_list(folder, task, path):
     return path
 
 
+@pytest.mark.slow
 def test_folder_list_and_shards_give_the_same_batches(data_set, tmp_path):
     folder, task, config = data_set
     listed = as_list(folder, task, tmp_path / "list.txt")
