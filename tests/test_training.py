@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -17,9 +16,8 @@ from tensorboard.backend.event_processing import event_accumulator
 
 import deepam_tf
 from deepam_tf import data as train_data
-from training import average, evaluate, peers, release, run_folder, train
+from training import average, release, run_folder, train
 from training.config import TrainingConfig
-from training.optimizers import ConvMuon
 from training.settings import replace
 from training.tasks import Examples, find_task
 from training.trainer import make_model, make_trainer
@@ -326,99 +324,6 @@ def test_statistics_are_means_over_the_batches(rng):
     expected = np.mean([x.var(axis=(0, 1, 2)) for x in outputs], axis=0)
     np.testing.assert_allclose(layer.normalizations[0].moving_variance, expected, rtol=1e-4)
     assert layer.normalizations[0].momentum == 0.99
-
-
-def test_muon_orthogonalises_hidden_kernels_and_leaves_the_rest_to_adam(rng):
-    layer = deepam_tf.AggregationNetwork(filters=16, depth=3)
-    layer.build((None, None, None, 1))
-    optimizer = ConvMuon(0.1, weight_decay=0.0, adam_weight_decay=0.0, momentum=0.0)
-    optimizer.build(layer.trainable_variables)
-    before = {v.path: np.asarray(v).copy() for v in layer.trainable_variables}
-    gradients = [
-        tf.constant(rng.normal(size=v.shape), tf.float32) for v in layer.trainable_variables
-    ]
-    optimizer.apply(gradients, layer.trainable_variables)
-    for variable in layer.trainable_variables:
-        step = np.asarray(variable) - before[variable.path]
-        if variable.path.endswith("conv_2/kernel"):
-            # Singular values all near 1 before the scaling of 0.1 * 0.2 * sqrt(9 * 16).
-            values = np.linalg.svd(step.reshape(-1, 16), compute_uv=False) / (0.1 * 0.2 * 12)
-            assert np.all((values > 0.6) & (values < 1.4))
-        else:
-            np.testing.assert_allclose(np.abs(step), 0.1, rtol=1e-2)
-
-
-def test_muon_config_round_trip():
-    optimizer = ConvMuon(1e-3, min_maps=8, clipnorm=1.0)
-    revived = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
-    assert isinstance(revived, ConvMuon)
-    assert revived.get_config() == optimizer.get_config()
-
-
-def test_evaluation_by_hand(rng):
-    images = {f"{i}.png": rng.uniform(size=(16, 18)).astype(np.float32) for i in range(2)}
-    scores = evaluate.evaluate(images, {"half": lambda noisy: 0.5 * noisy + 2 * (noisy > 1)}, 0.1)
-    by_name = {(score.image, score.method): score for score in scores}
-    for index, (name, clean) in enumerate(images.items()):
-        noisy = clean + 0.1 * np.random.default_rng(index).standard_normal(clean.shape)
-        mse = np.mean((noisy - clean) ** 2)
-        assert by_name[name, "noisy"].psnr == pytest.approx(-10 * np.log10(mse), abs=1e-3)
-        restored = np.clip(0.5 * noisy + 2 * (noisy > 1), 0, 1)
-        mse = np.mean((restored - clean) ** 2)
-        assert by_name[name, "half"].psnr == pytest.approx(-10 * np.log10(mse), abs=1e-3)
-
-
-def test_evaluation_command_writes_protocol_and_scores(tmp_path, folder, capsys):
-    out = tmp_path / "new" / "scores.csv"
-    assert evaluate.main(["--data", str(folder), "--sigma", "25", "--out", str(out)]) == 0
-    printed = capsys.readouterr().out
-    assert "noisy" in printed
-    assert "denoise_gray_s25" in printed
-    lines = out.read_text().splitlines()
-    header = [line for line in lines if line.startswith("#")]
-    assert any("default_rng(i)" in line for line in header)
-    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
-    assert len(rows) == 3 * 3
-    ours = [float(row["psnr"]) for row in rows if row["method"] == "denoise_gray_s25"]
-    noisy = [float(row["psnr"]) for row in rows if row["method"] == "noisy"]
-    assert np.mean(ours) > np.mean(noisy) + 3
-
-
-def test_classical_peers_denoise(rng):
-    pytest.importorskip("bm3d")
-    pytest.importorskip("skimage")
-    clean = cv2.GaussianBlur(rng.uniform(size=(48, 48)), (0, 0), 4).astype(np.float32)
-    noisy = clean + 0.1 * rng.normal(size=clean.shape).astype(np.float32)
-    for name, denoise in peers.classical_denoisers(0.1).items():
-        error = np.mean((denoise(noisy) - clean) ** 2)
-        assert error < 0.3 * np.mean((noisy - clean) ** 2), name
-
-
-def test_dncnn_is_the_input_minus_the_network(tmp_path, rng):
-    w0, w1 = rng.normal(size=(3, 3, 1, 4)), rng.normal(size=(3, 3, 4, 1))
-    b0, b1 = rng.normal(size=4), rng.normal(size=1)
-    arrays = {"w0": w0, "b0": b0, "w1": w1, "b1": b1}
-    np.savez(tmp_path / "w.npz", **{k: v.astype(np.float32) for k, v in arrays.items()})
-    image = rng.uniform(size=(6, 7)).astype(np.float32)
-
-    def convolve(x, w):
-        kernels = np.moveaxis(w, (0, 1), (2, 3))
-        return np.stack(
-            [
-                sum(
-                    cv2.filter2D(x[..., i], -1, kernels[i, o], borderType=cv2.BORDER_CONSTANT)
-                    for i in range(w.shape[2])
-                )
-                for o in range(w.shape[3])
-            ],
-            -1,
-        )
-
-    hidden = np.maximum(convolve(image[..., np.newaxis].astype(float), w0) + b0, 0)
-    expected = image - (convolve(hidden, w1) + b1)[..., 0]
-    np.testing.assert_allclose(peers.dncnn(tmp_path / "w.npz")(image), expected, atol=1e-4)
-    with pytest.raises(ValueError, match="Received: no file"):
-        peers.dncnn(tmp_path / "missing.npz")
 
 
 def test_release_measures_the_rounded_weights(tmp_path, folder, images, monkeypatch, capsys):

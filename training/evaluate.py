@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import rich.console
 import rich.progress
@@ -110,6 +111,22 @@ def write_csv(path: pathlib.Path, rows: Sequence[Any], header: list[str]) -> Non
     writer.writerows(dataclasses.asdict(row) for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     image_io.write_bytes(path, buffer.getvalue().encode())
+
+
+def provenance(protocol: str | None) -> list[str]:
+    """Lines for the head of a table: how it was measured, and with what.
+
+    Args:
+        protocol: text that says how; its indented lines are left out.
+
+    Returns:
+        The lines.
+    """
+    return [
+        *(line for line in (protocol or "").splitlines() if line and not line[0].isspace()),
+        f"deepam_tf {deepam_tf.__version__}, tensorflow {tf.__version__}, OpenCV "
+        f"{cv2.__version__}, {os.cpu_count()} cores, {platform.machine()}",
+    ]
 
 
 def means(scores: list[Score], method: str) -> dict[str, float]:
@@ -225,10 +242,8 @@ def main(argv: list[str] | None = None) -> int:
             )
         header = [
             f"{args.data.name}: {len(images)} images, gray, sigma {args.sigma:g}",
-            *(line for line in (__doc__ or "").splitlines() if line and not line[0].isspace()),
+            *provenance(__doc__),
             f"tolerance of the solves: {'that of the model' if args.rtol is None else args.rtol}",
-            f"deepam_tf {deepam_tf.__version__}, tensorflow {tf.__version__}, "
-            f"{os.cpu_count()} cores, {platform.machine()}",
         ]
         suffix = "" if args.rtol is None else f"_rtol{args.rtol:g}"
         out = args.out or pathlib.Path("results") / f"{args.data.name}_s{args.sigma:g}{suffix}.csv"

@@ -12,13 +12,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import os
 import pathlib
-import platform
 import sys
 import time
 
-import cv2
 import numpy as np
 import rich.console
 import rich.progress
@@ -30,7 +27,7 @@ from deepam_tf import data, image_io, metrics, sampling
 from deepam_tf.depth import upsample_depth
 from deepam_tf.inference import Restorer
 from training import depth_peers
-from training.evaluate import write_csv
+from training.evaluate import provenance, write_csv
 
 __all__ = ["Score", "figures", "main", "observe", "score"]
 
@@ -238,9 +235,7 @@ def table(scores: list[Score], scales: list[int], title: str) -> rich.table.Tabl
 def _header(args: argparse.Namespace, count: int) -> list[str]:
     return [
         f"{args.data.name}: {count} frames, {args.border} pixels cut off each side",
-        *(line for line in (__doc__ or "").splitlines() if line and not line[0].isspace()),
-        f"deepam_tf {deepam_tf.__version__}, tensorflow {tf.__version__}, OpenCV "
-        f"{cv2.__version__}, {os.cpu_count()} cores, {platform.machine()}",
+        *provenance(__doc__),
     ]
 
 

@@ -11,22 +11,19 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import pathlib
-import platform
 import sys
 from collections.abc import Callable
 
 import numpy as np
 import rich.console
 import rich.progress
-import tensorflow as tf
 
 import deepam_tf
 from deepam_tf import data, degradations, image_io, metrics
 from deepam_tf.inference import Restorer
 from training import peers
-from training.evaluate import evaluate, means, summary_table, write_csv
+from training.evaluate import evaluate, means, provenance, summary_table, write_csv
 
 __all__ = ["figures", "main"]
 
@@ -82,9 +79,7 @@ def main(argv: list[str] | None = None) -> int:
         out = args.out or (pathlib.Path("results") / f"{args.data.name}_nir_s{args.sigma:g}.csv")
         header = [
             f"{args.data.name}: {len(images)} pairs, colour, sigma {args.sigma:g}",
-            *(line for line in (__doc__ or "").splitlines() if line and not line[0].isspace()),
-            f"deepam_tf {deepam_tf.__version__}, tensorflow {tf.__version__}, "
-            f"{os.cpu_count()} cores, {platform.machine()}",
+            *provenance(__doc__),
         ]
         write_csv(out, scores, header)
     except (image_io.ImageFileError, ValueError) as error:
