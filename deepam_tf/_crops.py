@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["augment", "random_crops", "same_dtype", "sample_seeds", "uniform_int"]
+__all__ = ["augment", "crop_drawer", "random_crops", "same_dtype", "sample_seeds", "uniform_int"]
 
 
 def augment(images: tf.Tensor, choice: tf.Tensor) -> tf.Tensor:
@@ -91,10 +91,11 @@ def random_crops(
             )
     stored = [_Store(same_dtype(part)) for part in parts]
     shapes = tf.constant(sizes, tf.int64)
+    draw = crop_drawer(sizes, crop_size)
 
     def sample(index: tf.Tensor):
         seeds = sample_seeds(seed, index)
-        number = uniform_int(seeds[0], len(sizes))
+        number = draw(seeds)
         height, width = tf.unstack(shapes[number])
         top = uniform_int(seeds[1], height - crop_size + 1)
         left = uniform_int(seeds[2], width - crop_size + 1)
@@ -127,6 +128,25 @@ class _Store:
         start = self._starts[number] + top * width * self.channels
         rows = tf.slice(self._values, [start], [size * width * self.channels])
         return tf.reshape(rows, [size, width, self.channels])[:, left : left + size]
+
+
+def crop_drawer(sizes: list[tuple[int, int]], crop_size: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """From the seeds of a sample, which image its crop comes from: each as often as it has crops.
+
+    Args:
+        sizes: height and width of every image, none smaller than the crop.
+        crop_size: side of the square crops in pixels.
+
+    Returns:
+        Function of what `sample_seeds` returns: the image's number, int64.
+    """
+    ends = np.cumsum([(h - crop_size + 1) * (w - crop_size + 1) for h, w in sizes])
+
+    def draw(seeds: tf.Tensor) -> tf.Tensor:
+        position = uniform_int(seeds[0], int(ends[-1]))
+        return tf.searchsorted(tf.constant(ends), position[tf.newaxis], "right", tf.int64)[0]
+
+    return draw
 
 
 def sample_seeds(seed: int, index: tf.Tensor) -> tf.Tensor:

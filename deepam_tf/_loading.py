@@ -7,10 +7,13 @@ import pathlib
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from deepam_tf import image_io
 
 __all__ = ["list_pairs", "load_image", "load_images", "load_pair", "load_pairs", "to_channels"]
+
+_COARSE_STEP = 8  # of 8-bit values, the mean of a JPEG file's quantisation steps
 
 
 def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -87,9 +90,9 @@ def load_pairs(
         target_channels: 1 or 3.
         guide_channels: 1 or 3.
         border: pixels to cut off on every side, for pictures with a frame.
-        jpeg_shrink: targets that are JPEG files, and their guides, are reduced by this
-            factor, blocks averaged: what the compression left of its artefacts would be
-            learnt.
+        jpeg_shrink: targets that are JPEG files of quality 93 or less (steps of 8 gray
+            levels or more on average), and their guides, are reduced by this factor, blocks
+            averaged: the artefacts of the compression would be learnt.
 
     Returns:
         `(target, guide)` pairs, sorted by name: arrays `[H, W, channels]`, uint8, or uint16 for
@@ -174,12 +177,17 @@ def load_pair(
             f"{target}: a pair must have one size. Received: {sizes[0]} and {sizes[1]}, height "
             "and width."
         )
-    jpeg = pathlib.Path(target).suffix.lower() in (".jpg", ".jpeg")
-    shrink = jpeg_shrink if jpeg else 1
+    shrink = jpeg_shrink if jpeg_shrink > 1 and _coarsely_quantized(target) else 1
     return (
         _as_integers(pictures[0], target_channels, border, shrink),
         _as_integers(pictures[1], guide_channels, border, shrink),
     )
+
+
+def _coarsely_quantized(path: str | os.PathLike) -> bool:
+    with Image.open(path) as image:
+        tables = getattr(image, "quantization", None)  # of JPEG files alone
+    return bool(tables) and np.mean(tables[0]) >= _COARSE_STEP
 
 
 def _as_integers(picture: image_io.Picture, channels: int, border: int, shrink: int) -> np.ndarray:

@@ -6,10 +6,19 @@ which starts again at step `n` sees the very crops and noise it would have seen.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
-from deepam_tf._crops import augment, random_crops, same_dtype, sample_seeds, uniform_int
+from deepam_tf._crops import (
+    augment,
+    crop_drawer,
+    random_crops,
+    same_dtype,
+    sample_seeds,
+    uniform_int,
+)
 from deepam_tf._loading import (
     list_pairs,
     load_image,
@@ -34,12 +43,18 @@ __all__ = [
     "to_channels",
 ]
 
+_MISSED = 0.01  # of a map's range, from where on interpolation is wrong
+_SMOOTH_RATE = 1 / 300  # of a crop's pixels
 
-def crop_sources(num_images: int, *, batch_size: int, seed: int, batch: int) -> list[int]:
+
+def crop_sources(
+    sizes: list[tuple[int, int]], *, crop_size: int, batch_size: int, seed: int, batch: int
+) -> list[int]:
     """Which images the crops of one batch come from, to look at them when it made trouble.
 
     Args:
-        num_images: how many images the pipeline was given.
+        sizes: height and width of the images that the pipeline was given.
+        crop_size: of the pipeline.
         batch_size: of the pipeline.
         seed: of the pipeline.
         batch: number of the batch, from 0.
@@ -47,9 +62,9 @@ def crop_sources(num_images: int, *, batch_size: int, seed: int, batch: int) -> 
     Returns:
         Positions in the list of images.
     """
+    draw = crop_drawer(sizes, crop_size)
     indices = range(batch * batch_size, (batch + 1) * batch_size)
-    seeds = (sample_seeds(seed, tf.constant(index, tf.int64))[0] for index in indices)
-    return [int(uniform_int(own, num_images)) for own in seeds]
+    return [int(draw(sample_seeds(seed, tf.constant(index, tf.int64)))) for index in indices]
 
 
 def denoising_crops(
@@ -64,7 +79,7 @@ def denoising_crops(
 ) -> tf.data.Dataset:
     """An endless pipeline of random crops, turned and flipped, with fresh noise.
 
-    Every image is as likely as another, and every position in it.
+    Every position in every image is as likely as another.
 
     Args:
         images: uint8 or uint16 arrays `[H, W, C]`, none smaller than the crop.
@@ -115,6 +130,7 @@ def depth_crops(
     scale: int | tuple[int, ...],
     crop_size: int,
     batch_size: int,
+    candidates: int = 1,
     seed: int = 0,
     first_batch: int = 0,
 ) -> tf.data.Dataset:
@@ -131,6 +147,8 @@ def depth_crops(
             stands in the tuple.
         crop_size: side of the square crops in pixels, a multiple of every scale.
         batch_size: crops in a batch.
+        candidates: crops drawn for each that is taken: mostly those of which interpolation
+            misses more pixels. Most of a depth map is smooth and teaches little.
         seed: seed of every random choice.
         first_batch: number of the first batch, to go on where a run stopped.
 
@@ -173,11 +191,34 @@ def depth_crops(
         }
         return inputs, {"restored": depth}, {"restored": valid[..., 0]}
 
-    return random_crops(
+    batches = random_crops(
         [depths, guides],
         observe,
         crop_size=crop_size,
-        batch_size=batch_size,
+        batch_size=batch_size * candidates,
         seed=seed,
         first_batch=first_batch,
     )
+    if candidates == 1:
+        return batches
+    numbered = batches.enumerate(first_batch)
+    return numbered.map(functools.partial(_take_hard, batch_size, seed)).prefetch(2)
+
+
+def _take_hard(batch_size: int, seed: int, number: tf.Tensor, batch):
+    """Crops of a batch, drawn without replacement as often as pixels are missed in them."""
+    x, y, weight = batch
+    missed = tf.abs(y["restored"] - x["image"])[..., 0] > _MISSED
+    count = tf.reduce_sum(tf.cast(missed, tf.float32) * weight["restored"], axis=[1, 2])
+    # The largest keys log(p) + Gumbel are such a draw (Vieira, 2014). The constant gives smooth
+    # crops a chance, in proportion to the size of the crop.
+    rate = count + _SMOOTH_RATE * tf.cast(tf.size(missed[0]), tf.float32)
+    own = tf.stack([tf.cast(seed, tf.int64), number])
+    uniform = tf.random.stateless_uniform(tf.shape(rate), own, minval=1e-6)
+    keys = tf.math.log(rate) - tf.math.log(-tf.math.log(uniform))
+    chosen = tf.math.top_k(keys, batch_size).indices
+
+    def take(values: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.gather(values, chosen), [batch_size, *values.shape[1:]])
+
+    return tf.nest.map_structure(take, batch)

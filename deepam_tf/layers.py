@@ -8,10 +8,11 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from deepam_tf.operators import image_gradient
 from deepam_tf.preconditioners import check_name
 from deepam_tf.reconstruction import reconstruct
 
-__all__ = ["FusedBatchNormalization", "Reconstruction"]
+__all__ = ["FusedBatchNormalization", "ImageGradient", "Reconstruction"]
 
 
 @keras.saving.register_keras_serializable(package="deepam_tf")
@@ -59,6 +60,22 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             kept = tf.convert_to_tensor(moving) * self.momentum
             moving.assign(kept + batch * (1.0 - self.momentum))
         return outputs
+
+
+@keras.saving.register_keras_serializable(package="deepam_tf")
+class ImageGradient(keras.layers.Layer):
+    """`operators.image_gradient` as a layer: `[B, H, W, C]` to `[B, H, W, 2C]`, (dy, dx).
+
+    Example:
+        >>> deepam_tf.layers.ImageGradient()(tf.ones([1, 4, 5, 3])).shape.as_list()
+        [1, 4, 5, 6]
+    """
+
+    def call(self, inputs):
+        return image_gradient(inputs)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 2 * input_shape[-1])
 
 
 @keras.saving.register_keras_serializable(package="deepam_tf")

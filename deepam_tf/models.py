@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import keras
 
-from deepam_tf.layers import Reconstruction
+from deepam_tf.layers import ImageGradient, Reconstruction
 from deepam_tf.networks import AggregationNetwork
 
 __all__ = ["DeepAM"]
@@ -40,6 +40,10 @@ class DeepAM(keras.Model):
     The networks see the noise level and the mask; where there is either, those after the
     first also see the observation `f` beside `u_{k-1}`.
 
+    With `shift_invariant` they see differences alone: `D u_{k-1}`, `f - u_{k-1}` and the
+    gradients of the guide. Then a constant added to `f` is added to every `u_k` (and one
+    added to the guide changes nothing), as suits depth maps, which have no natural zero.
+
     Args:
         num_iterations: `K`, how many times the network and the solve are unrolled.
         image_channels: channels `C` of the image.
@@ -49,6 +53,7 @@ class DeepAM(keras.Model):
         pixel_unshuffle: side of the pixel blocks that are one place of the networks' grid,
             see `AggregationNetwork`; 2 costs a quarter.
         residual: the networks give `v - D u` instead of `v`.
+        shift_invariant: the networks see differences of image and guide alone.
         noise_level: take the noise level as an input.
         guide_channels: channels of the guide; 0: there is none.
         guidance: `"joined"`: the guide has a network of its own, which joins the aggregation
@@ -86,6 +91,7 @@ class DeepAM(keras.Model):
         gamma_min: float = 0.02,
         pixel_unshuffle: int = 1,
         residual: bool = False,
+        shift_invariant: bool = False,
         noise_level: bool = False,
         guide_channels: int = 0,
         guidance: str = "joined",
@@ -118,10 +124,20 @@ class DeepAM(keras.Model):
             inputs["mask"] = keras.Input((None, None, 1), dtype=solve_dtype, name="mask")
         told = [inputs[name] for name in ("noise_stddev", "mask") if name in inputs]
         guides = [inputs["guide"]] if guide_channels else []
+        seen_guide_channels = guide_channels
+        if shift_invariant and guide_channels:
+            guides = [ImageGradient(dtype=solve_dtype, name="guide_gradient")(inputs["guide"])]
+            seen_guide_channels = 2 * guide_channels
         u = image
         iterates = {}
         for k in range(1, num_iterations + 1):
-            seen = [u, *told, *([image] if told and k > 1 else []), *guides]
+            observed = [image] if told and k > 1 else []
+            if observed and shift_invariant:
+                difference = keras.layers.Subtract(
+                    dtype=solve_dtype, name=f"iteration_{k}_difference"
+                )
+                observed = [difference([image, u])]
+            seen = [u, *told, *observed, *guides]
             v, gamma = AggregationNetwork(
                 image_channels,
                 filters=filters,
@@ -129,7 +145,8 @@ class DeepAM(keras.Model):
                 gamma_min=gamma_min,
                 pixel_unshuffle=pixel_unshuffle,
                 residual=residual,
-                guide_channels=guide_channels if guidance == "joined" else 0,
+                shift_invariant=shift_invariant,
+                guide_channels=seen_guide_channels if guidance == "joined" else 0,
                 dtype=policy,
                 name=f"iteration_{k}_aggregation",
             )(seen if len(seen) > 1 else u)
@@ -158,6 +175,7 @@ class DeepAM(keras.Model):
         self.gamma_min = gamma_min
         self.pixel_unshuffle = pixel_unshuffle
         self.residual = residual
+        self.shift_invariant = shift_invariant
         self.noise_level = noise_level
         self.guide_channels = guide_channels
         self.guidance = guidance
@@ -191,6 +209,7 @@ class DeepAM(keras.Model):
             "gamma_min": self.gamma_min,
             "pixel_unshuffle": self.pixel_unshuffle,
             "residual": self.residual,
+            "shift_invariant": self.shift_invariant,
             "noise_level": self.noise_level,
             "guide_channels": self.guide_channels,
             "guidance": self.guidance,

@@ -14,6 +14,7 @@ from deepam_tf.operators import image_gradient
 __all__ = ["AggregationNetwork", "GuidanceNetwork"]
 
 _JOIN_AFTER = 3  # convolutions of the aggregation network before the guide's features join
+_SLOPE_GAIN = 10.0  # brings slopes of images in [0, 1] to the order of what else is seen
 
 
 def _hidden_layers(filters: int, depth: int, policy) -> tuple[list, list]:
@@ -124,6 +125,8 @@ class AggregationNetwork(keras.layers.Layer):
             pixel of a block a channel, at `1 / r^2` of the cost (Shi et al., CVPR 2016;
             for denoising Zhang et al., "FFDNet", 2018). 1 is the paper's network.
         residual: the last convolution gives `v - D u` instead of `v`.
+        shift_invariant: the convolutions see `D u` in place of `u`: adding a constant to `u`
+            changes nothing. Depth maps have no natural zero.
         guide_channels: channels of the guide; 0: there is none. A guide needs a `depth` of 6,
             or there is no convolution left between the joint and `gamma`.
         **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
@@ -146,6 +149,7 @@ class AggregationNetwork(keras.layers.Layer):
         gamma_min: float = 0.02,
         pixel_unshuffle: int = 1,
         residual: bool = False,
+        shift_invariant: bool = False,
         guide_channels: int = 0,
         **kwargs,
     ) -> None:
@@ -172,6 +176,7 @@ class AggregationNetwork(keras.layers.Layer):
         self.gamma_min = gamma_min
         self.pixel_unshuffle = pixel_unshuffle
         self.residual = residual
+        self.shift_invariant = shift_invariant
         self.guide_channels = guide_channels
 
         policy = self.dtype_policy
@@ -204,7 +209,10 @@ class AggregationNetwork(keras.layers.Layer):
         if self.guidance is not None:
             *shapes, guide = shapes
             self.guidance.build((None, None, None, guide[-1] * block))
-        channels = sum(shape[-1] for shape in shapes) * block
+        channels = sum(shape[-1] for shape in shapes)
+        if self.shift_invariant:
+            channels += shapes[0][-1]  # two slopes for each channel of `u`
+        channels *= block
         joined_filters = self.filters if self.guidance is not None else 0
         _build_hidden(self.convolutions, self.normalizations, channels, joined_filters)
         for head in (self.v_head, self.gamma_head):
@@ -217,7 +225,10 @@ class AggregationNetwork(keras.layers.Layer):
         if self.guidance is not None:
             guide = tf.cast(self._broadcast(others.pop(), u), self.compute_dtype)
             guide_features = self.guidance(self._to_blocks(guide), training=training)
-        seen = tf.concat([u, *(self._broadcast(x, u) for x in others)], axis=-1)
+        # In float32: half precision would round small steps of large values away.
+        slopes = image_gradient(u) if self.residual or self.shift_invariant else None
+        own = _SLOPE_GAIN * slopes if self.shift_invariant else u
+        seen = tf.concat([own, *(self._broadcast(x, u) for x in others)], axis=-1)
         x = self._to_blocks(tf.cast(seen, self.compute_dtype))
         for i, (convolution, normalization) in enumerate(
             zip(self.convolutions, self.normalizations, strict=True), start=1
@@ -228,7 +239,7 @@ class AggregationNetwork(keras.layers.Layer):
             if i == self.depth - 2:
                 gamma = self._to_pixels(tf.nn.relu(self.gamma_head(x)), u) + self.gamma_min
         v = self._to_pixels(self.v_head(x), u)
-        return (v + image_gradient(u) if self.residual else v), gamma
+        return (v + slopes if self.residual else v), gamma
 
     def _broadcast(self, x, u):
         return tf.broadcast_to(x, tf.concat([tf.shape(u)[:3], [x.shape[-1]]], axis=0))
@@ -262,5 +273,6 @@ class AggregationNetwork(keras.layers.Layer):
             "gamma_min": self.gamma_min,
             "pixel_unshuffle": self.pixel_unshuffle,
             "residual": self.residual,
+            "shift_invariant": self.shift_invariant,
             "guide_channels": self.guide_channels,
         }

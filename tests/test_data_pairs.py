@@ -71,11 +71,40 @@ def test_guided_denoising_crops_move_alike(rng):
 
 
 def test_the_source_of_every_crop_can_be_named():
-    pairs = [depth_pair(number) for number in range(5)]
+    sizes = [(20, 20), (24, 30), (20, 20), (60, 80), (20, 20)]
+    pairs = [depth_pair(number, size=size) for number, size in enumerate(sizes)]
     options = {"seed": 3, **OPTIONS}
-    for batch, (x, _, _) in enumerate(data.depth_crops(pairs, scale=4, **options).take(4)):
+    found = []
+    for batch, (x, _, _) in enumerate(data.depth_crops(pairs, scale=4, **options).take(40)):
         numbers = np.rint(255 * x["guide"][:, 0, 0, 0]).astype(int).tolist()
-        assert numbers == data.crop_sources(5, batch_size=4, seed=3, batch=batch)
+        own = {"crop_size": OPTIONS["crop_size"], "batch_size": 4}
+        assert numbers == data.crop_sources(sizes, seed=3, batch=batch, **own)
+        found += numbers
+    # Every position of a crop is as likely as another: large pictures give more of them.
+    side = OPTIONS["crop_size"] - 1
+    positions = np.array([(h - side) * (w - side) for h, w in sizes])
+    share = found.count(3) / len(found)
+    assert share == pytest.approx(positions[3] / positions.sum(), abs=0.1)
+
+
+def test_crops_with_something_to_learn_are_taken_first(rng):
+    steps = np.full([64, 64, 1], 40, np.uint8)
+    steps[:, rng.integers(0, 64, 12)] = 200
+    flat = np.full([64, 64, 1], 40, np.uint8)
+    flat[0, 0] = 200
+    guide = np.zeros([64, 64, 3], np.uint8)
+    pairs = [(steps, guide), (flat, guide)]
+    shares = {}
+    for candidates in (1, 4):
+        options = {"candidates": candidates, "scale": 4, **OPTIONS}
+        batches = list(data.depth_crops(pairs, **options).take(30))
+        rough = [np.ptp(crop) > 0 for _, y, _ in batches for crop in y["restored"].numpy()]
+        assert len(rough) == 120
+        shares[candidates] = np.mean(rough)
+        again = data.depth_crops(pairs, first_batch=29, **options).take(1)
+        np.testing.assert_array_equal(batches[29][0]["image"], next(iter(again))[0]["image"])
+    assert shares[1] == pytest.approx(0.5, abs=0.15)
+    assert 0.8 < shares[4] < 1  # smooth ones remain
 
 
 @pytest.mark.parametrize(
@@ -119,8 +148,12 @@ def test_folder_of_pairs(folder):
     assert data.load_pairs(folder, jpeg_shrink=2, **KINDS)[0][0].shape == (24, 30, 1)
 
 
-def test_jpeg_targets_are_reduced_by_averaging(folder):
+def test_coarse_jpeg_targets_are_reduced_by_averaging(folder):
     swapped = {"target": "rgb", "guide": "depth", "target_channels": 3, "guide_channels": 1}
+    # A fine one is as good as none.
+    assert data.load_pairs(folder, jpeg_shrink=2, **swapped)[0][0].shape == (24, 30, 3)
+    for path in folder.glob("rgb/*.jpg"):
+        cv2.imwrite(str(path), cv2.imread(str(path)), [cv2.IMWRITE_JPEG_QUALITY, 90])
     (rgb, depth), _ = data.load_pairs(folder, jpeg_shrink=2, **swapped)
     assert rgb.shape == (12, 15, 3)
     assert depth.shape == (12, 15, 1)

@@ -27,6 +27,11 @@ LAYERS = {
         lambda: tf.random.normal([2, 5, 6, 3]),
         (2, 2),
     ),
+    "ImageGradient": (
+        lambda **k: deepam_tf.layers.ImageGradient(**k),
+        lambda: tf.random.normal([2, 5, 6, 3]),
+        (0, 0),
+    ),
     "Reconstruction": (
         lambda **k: deepam_tf.Reconstruction(rtol=1e-4, max_steps=50, **k),
         lambda: [tf.ones([2, 5, 6, 1]), tf.random.normal([2, 5, 6, 2]), tf.ones([2, 5, 6, 1])],

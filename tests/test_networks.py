@@ -75,6 +75,44 @@ def test_guided_model_round_trip(rng):
     np.testing.assert_array_equal(model(x)["restored"], again(x)["restored"])
 
 
+@pytest.mark.parametrize("guidance", ["joined", "early"])
+def test_shift_invariance(rng, guidance):
+    """What is added to the observation comes out again; what is added to the guide does not."""
+    options = {"guide_channels": 3, "guidance": guidance, "mask": True, "pixel_unshuffle": 2}
+    x = inputs(rng)
+    x["mask"] += 0.5
+    shifted = {**x, "image": x["image"] + 2.0, "guide": x["guide"] - 0.5}
+    changes = {}
+    for invariant in (True, False):
+        model = deepam_tf.DeepAM(2, shift_invariant=invariant, rtol=1e-6, **options, **SMALL)
+        for variable in model.trainable_variables:  # nothing is left at zero
+            variable.assign_add(0.05 * rng.standard_normal(variable.shape))
+        restored, moved = (model(z)["restored"] for z in (x, shifted))
+        assert np.abs(restored - x["image"]).max() > 1e-2
+        changes[invariant] = np.abs(moved - restored - 2.0).max()
+    assert changes[True] < 1e-4
+    assert changes[False] > 1e-2
+
+
+def test_small_steps_of_large_values_survive_half_precision(rng):
+    """A step of one part in 2000 is nothing in bfloat16; its slope is."""
+    level = 115 / 128
+    step = np.full([1, 8, 8, 1], level, np.float32)
+    step[:, :, 4:] += 0.0005
+    seen = []
+    for invariant in (True, False):
+        layer = deepam_tf.AggregationNetwork(
+            shift_invariant=invariant, dtype="mixed_bfloat16", **SMALL
+        )
+        layer(step)
+        for variable in layer.trainable_variables:
+            variable.assign_add(0.1 * rng.standard_normal(variable.shape))
+        v, flat = (layer(image)[0] for image in (step, np.full_like(step, level)))
+        seen.append(np.abs(v - flat).max())
+    assert seen[0] > 0
+    assert seen[1] == 0
+
+
 def test_impossible_networks_are_refused():
     with pytest.raises(ValueError, match=r"with a guide 6.*Received"):
         deepam_tf.AggregationNetwork(depth=5, guide_channels=1)

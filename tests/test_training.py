@@ -137,6 +137,18 @@ def test_intermediate_results_carry_a_loss(images):
     assert logs["loss"] == pytest.approx(sum(w * logs[n] for n, w in weights.items()), rel=1e-5)
 
 
+def test_small_errors_count_by_their_square():
+    delta = 0.02
+    changes = {"run.huber_delta": delta, "model.num_iterations": 2}
+    config, task = replace(TINY, changes), find_task("denoise")
+    trainer = make_trainer(make_model(config, task), config, task)
+    for error, expected in ((0.5, 0.5 - delta / 2), (0.01, 0.01**2 / (2 * delta))):
+        outputs = {name: tf.zeros([2, 4, 4, 1]) for name in ("restored", "u_1")}
+        target = {name: value + error for name, value in outputs.items()}
+        loss = trainer.compute_loss(None, target, outputs)
+        assert float(loss) == pytest.approx((1 + config.run.iterate_loss_weight) * expected)
+
+
 @pytest.mark.slow
 def test_command_survives_kill_and_goes_on(tmp_path, folder):
     command = [

@@ -36,7 +36,7 @@ def test_the_paper_sees_two_million_patches_for_every_task():
         # The two differ in how they train, not in what.
         assert paper.model == fast.model
         assert fast.optimizer.name == "muon"
-        assert fast.data.crop_size == 64
+        assert fast.data.crop_size == (96 if name.startswith("depth") else 64)
         assert fast.run.dtype == "mixed_bfloat16"
 
 

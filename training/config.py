@@ -33,6 +33,7 @@ class Model:
         gamma_min: floor of the confidence.
         pixel_unshuffle: side of the pixel blocks of the networks' grid.
         residual: whether the networks give `v - D u`.
+        shift_invariant: whether they see differences alone.
         guidance: `joined` or `early`, how a guide comes in.
         preconditioner: of the solves.
         rtol: tolerance of the solves; they run to convergence in training too.
@@ -44,6 +45,7 @@ class Model:
     gamma_min: float = 0.02
     pixel_unshuffle: int = 1
     residual: bool = False
+    shift_invariant: bool = False
     guidance: Literal["joined", "early"] = "joined"
     preconditioner: Literal["jacobi", "multigrid", "auto", "cosine"] = "jacobi"
     rtol: float = 1e-4
@@ -62,6 +64,8 @@ class Data:
         scale: pixels from sample to sample of a coarse map; of several, each crop gets one.
         validation_scale: of the validation maps.
         border: pixels cut off every side of pairs, for pictures with a frame.
+        candidates: crops of depth maps drawn for each that is taken, see
+            `deepam_tf.data.depth_crops`.
         crop_size: side of the training crops in pixels.
         batch_size: crops in a step, on all devices together.
         validation_images: how many are held out, at most one in ten.
@@ -74,6 +78,7 @@ class Data:
     scale: int | tuple[int, ...] = 8
     validation_scale: int = 8
     border: int = 0
+    candidates: int = 1
     crop_size: int = 64
     batch_size: int = 8
     validation_images: int = 4
@@ -120,8 +125,10 @@ class Run:
     Attributes:
         num_steps: optimizer steps in all.
         steps_per_epoch: steps between validations and checkpoints.
-        iterate_loss_weight: weight of the L1 loss on `u_1 .. u_{K-1}` beside that on `u_K`:
-            it keeps the intermediate results images.
+        huber_delta: errors below it count by their square, so that what cannot be foretold
+            (the last digit of a depth map) does not drown the rest; 0: the paper's L1.
+        iterate_loss_weight: weight of the loss on `u_1 .. u_{K-1}` beside that on `u_K`: it
+            keeps the intermediate results images.
         dtype: Keras dtype policy of the networks.
         jit_compile: compile the step with XLA.
         seed: of the initial weights, the crops and the noise.
@@ -129,6 +136,7 @@ class Run:
 
     num_steps: int = 8500
     steps_per_epoch: int = 500
+    huber_delta: float = 0.0
     iterate_loss_weight: float = 0.2
     dtype: Literal["float32", "mixed_bfloat16", "float64"] = "mixed_bfloat16"
     jit_compile: bool = False
@@ -174,7 +182,10 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         values = flat(self)
-        positive = ("filters", "crop_size", "batch_size", "num_steps", "steps_per_epoch", "rtol")
+        positive = (
+            *("filters", "candidates", "crop_size", "batch_size"),
+            *("num_steps", "steps_per_epoch", "rtol"),
+        )
         for name, value in values.items():
             numbers = value if isinstance(value, tuple) else (value,)
             low = 1e-12 if name.rpartition(".")[2] in positive else 0

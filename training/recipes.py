@@ -39,6 +39,13 @@ PAPER = {
     "schedule.final_fraction": 0.01,
 }
 FAST: dict[str, Any] = {}  # the values that a configuration has where nothing else is said
+# Of depth maps all but the edges is smooth: what is learnt there is the rounding of the data.
+FAST_DEPTH = {
+    "data.candidates": 3,
+    "data.crop_size": 96,
+    "optimizer.learning_rate": 2e-3,
+    "run.huber_delta": 0.03,
+}
 
 TASKS: dict[str, dict[str, Any]] = {
     **{
@@ -76,6 +83,8 @@ RECIPES: dict[str, TrainingConfig] = {
     for task, values in TASKS.items()
     for way, training in {"paper": PAPER, "fast": FAST}.items()
 }
+for scale in (4, 8, 16):
+    RECIPES[f"depth_x{scale}_fast"] = replace(RECIPES[f"depth_x{scale}_fast"], FAST_DEPTH)
 # The weights that ship with the package.
 RECIPES["denoise_gray_s25"] = RECIPES["denoise_s25_k3_fast"]
 RECIPES["denoise_gray_s25_restart"] = replace(
@@ -99,6 +108,20 @@ RECIPES["denoise_gray"] = replace(
         "data.sigma": (0.0, 75.0),
         "data.crop_size": 96,
         "run.num_steps": 20000,
+    },
+)
+RECIPES["upsample_depth"] = replace(
+    # One network for every scale, on the grid of 4x4 blocks, of which it sees the edges.
+    RECIPES["depth_x8_fast"],
+    {
+        "model.filters": 96,
+        "model.pixel_unshuffle": 4,
+        "model.residual": True,
+        "model.shift_invariant": True,
+        "model.rtol": 1e-3,
+        # Hard crops are taken more often, and they are those of large scales.
+        "data.scale": (1, 2, 4, 4, 4, 4, 4, 4, 8, 8, 8, 16, 16),
+        "run.num_steps": 9000,
     },
 )
 RECIPES["fuse_nir"] = replace(

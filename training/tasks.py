@@ -93,8 +93,9 @@ class Task:
     def sources(self, examples: Examples, config: TrainingConfig, batch: int) -> list[str]:
         """Names of the pictures that the crops of a batch come from."""
         numbers = data.crop_sources(
-            len(examples),
-            batch_size=config.data.batch_size,
+            examples.sizes(),
+            crop_size=config.data.crop_size,
+            batch_size=config.data.batch_size * config.data.candidates,
             seed=config.run.seed,
             batch=batch,
         )
@@ -159,6 +160,7 @@ def _depth_crops(examples: Examples, config: TrainingConfig, first_batch: int):
     return data.depth_crops(
         examples.items,
         scale=config.data.scale,
+        candidates=config.data.candidates,
         crop_size=config.data.crop_size,
         batch_size=config.data.batch_size,
         seed=config.run.seed,

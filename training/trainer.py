@@ -106,6 +106,7 @@ def make_model(config: TrainingConfig, task: Task) -> DeepAM:
         gamma_min=config.model.gamma_min,
         pixel_unshuffle=config.model.pixel_unshuffle,
         residual=config.model.residual,
+        shift_invariant=config.model.shift_invariant,
         guidance=config.model.guidance,
         preconditioner=config.model.preconditioner,
         rtol=config.model.rtol,
@@ -136,10 +137,14 @@ def make_trainer(model: DeepAM, config: TrainingConfig, task: Task) -> Trainer:
         clipnorm=config.optimizer.clipnorm,
         name="trainer",
     )
+    delta = config.run.huber_delta
+    # Divided by delta, it grows as L1 does.
+    loss, unit = (keras.losses.Huber(delta), 1 / delta) if delta else ("mean_absolute_error", 1.0)
+    weights = {**dict.fromkeys(names, config.run.iterate_loss_weight * unit), "restored": unit}
     trainer.compile(
         optimizer=make_optimizer(config),
-        loss=dict.fromkeys(names, "mean_absolute_error"),
-        loss_weights={**dict.fromkeys(names, config.run.iterate_loss_weight), "restored": 1.0},
+        loss=dict.fromkeys(names, loss),
+        loss_weights=weights,
         weighted_metrics={"restored": task.metrics()},
         jit_compile=config.run.jit_compile,
     )
