@@ -41,6 +41,12 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         default=None,
         help="noise level on the 0..255 scale, or auto: estimated from each picture (auto)",
     )
+    parser.add_argument(
+        "--signal-dependent",
+        action="store_true",
+        help="the noise grows with the light, as in raw pictures: estimate gain and read noise, "
+        "and tell the model the level of every pixel",
+    )
     parser.add_argument("--model", default=_DEFAULT_MODEL, help=f"weights ({_DEFAULT_MODEL})")
     parser.add_argument(
         "--method",
@@ -53,6 +59,11 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def _denoise(args: argparse.Namespace) -> int:
+    if args.signal_dependent and (args.sigma is not None or args.method != "deepam"):
+        raise ValueError(
+            "`--signal-dependent` estimates the noise for a network. Received: --sigma or --method "
+            "beside it. Leave one of them out."
+        )
     jobs, several = _jobs(args.inputs, args.output)
     if several:
         try:
@@ -120,17 +131,36 @@ def _noise_stddev(source: pathlib.Path, pixels, args: argparse.Namespace) -> flo
     return sigma / 255
 
 
+def _noise_map(source: pathlib.Path, pixels, restorer: Restorer, args: argparse.Namespace):
+    """The estimated level of every pixel, `[H, W, 1]`."""
+    if not restorer.takes_noise_stddev:
+        raise ValueError(
+            "`--signal-dependent` needs weights that are told the noise. Received: --model "
+            f"{args.model}. {_DEFAULT_MODEL} is."
+        )
+    found = noise.estimate_poisson_gaussian(pixels)
+    dark, bright = (255 * (found.gain * x + found.variance) ** 0.5 for x in (0.0, 1.0))
+    console.errors.print(
+        f"{source}: noise estimated, sigma {dark:.1f} in black to {bright:.1f} in white"
+    )
+    return found.stddev_map(pixels)
+
+
 def _denoise_file(source, target, restorers, args, progress) -> None:
     picture = image_io.read(source, max_megapixels=args.max_megapixels)
     # Before minutes of work: would the result find its place?
     image_io.check_writable(target, picture, overwrite=args.force)
-    stddev = _noise_stddev(source, picture.pixels, args)
-    restorer = restorers(stddev)
+    if args.signal_dependent:
+        restorer = restorers(0.0)
+        told = _noise_map(source, picture.pixels, restorer, args)
+    else:
+        told = _noise_stddev(source, picture.pixels, args)
+        restorer = restorers(told)
     height, width, _ = picture.pixels.shape
     tiles = progress.add_task(source.name, total=restorer.count_tiles(height, width))
     restored = restorer(
         picture.pixels,
-        noise_stddev=stddev if restorer.takes_noise_stddev else None,
+        noise_stddev=told if restorer.takes_noise_stddev else None,
         on_tile=lambda: progress.advance(tiles),
     )
     progress.remove_task(tiles)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["add_gaussian_noise", "benchmark_noise"]
+__all__ = ["add_gaussian_noise", "benchmark_noise", "sensor_noise"]
 
 
 def add_gaussian_noise(
@@ -51,3 +51,28 @@ def benchmark_noise(shape: tuple[int, ...], noise_stddev: float, index: int) -> 
     """
     noise = np.random.default_rng(index).standard_normal(shape)
     return (noise_stddev * noise).astype(np.float32)
+
+
+def sensor_noise(clean: np.ndarray, gain: float, variance: float, index: int) -> np.ndarray:
+    """A photograph of a simulated sensor: photons that arrive at random, and read noise.
+
+    `gain * Poisson(clean / gain) + sqrt(variance) * N(0, 1)` from `numpy.random
+    .default_rng(index)`: its variance is `gain * clean + variance`. Not clipped.
+
+    Args:
+        clean: image in [0, 1], linear in the light, any shape.
+        gain: value of one photon, positive.
+        variance: of the read noise.
+        index: position of the image in its sorted folder, from 0.
+
+    Returns:
+        The noisy image, float32.
+
+    Example:
+        >>> noisy = deepam_tf.degradations.sensor_noise(np.full([400, 400], 0.5), 0.02, 0.0, 0)
+        >>> round(float(noisy.var()), 3)
+        0.01
+    """
+    rng = np.random.default_rng(index)
+    light = gain * rng.poisson(clean / gain)
+    return (light + np.sqrt(variance) * rng.standard_normal(clean.shape)).astype(np.float32)

@@ -7,6 +7,9 @@ import functools
 import numpy as np
 import pytest
 
+import deepam_tf
+from deepam_tf import data, image_io
+from deepam_tf.demo import PICTURE
 from tests import helpers
 
 # Its peers are an extra: pip install -e '.[bench]'.
@@ -55,3 +58,18 @@ def test_ways_to_be_compared_are_asked_in_turns():
     assert {name: len(seconds) for name, seconds in taken.items()} == dict.fromkeys(
         "abc", serving.LEAST_ROUNDS
     )
+
+
+def test_a_network_told_the_map_does_better_than_one_told_a_level(tmp_path, capsys):
+    from benchmarks import sensor_noise
+
+    picture = image_io.read(PICTURE)
+    gray = data.to_channels(picture.pixels, 1)[:128, :128]
+    image_io.write(tmp_path / "a.png", image_io.Picture(gray, None, picture.dtype))
+    restorer = deepam_tf.Restorer(deepam_tf.load_pretrained("denoise_gray"))
+    figures = sensor_noise.compare(restorer, gray, *list(sensor_noise.SENSORS.values())[1], 0)
+    assert figures["noisy"] < figures["one level, true"] < figures["map, estimated"]
+    assert figures["map, estimated"] == pytest.approx(figures["map, true parameters"], abs=0.5)
+    assert sensor_noise.main(["--data", str(tmp_path)]) == 0
+    assert f"{figures['map, estimated']:.1f}"[:2] in capsys.readouterr().out
+    assert sensor_noise.main(["--data", str(tmp_path / "none")]) == 2

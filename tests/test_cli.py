@@ -235,3 +235,33 @@ def test_unknown_noise_is_estimated_and_shown(tmp_path, capsys, rng):
     assert code == 0
     sigma = float(err.split("noise estimated, sigma ")[1].split()[0])
     assert sigma == pytest.approx(20, abs=1.5)
+
+
+def test_noise_that_grows_with_the_light_is_estimated_and_shown(tmp_path, capsys, rng):
+    clean = np.tile(np.linspace(20, 230, 96), (96, 1))
+    deviation = np.sqrt(0.02 * 255 * clean)
+    noisy = np.clip(clean + deviation * rng.normal(size=clean.shape), 0, 255).astype(np.uint8)
+    source = tmp_path / "noisy.png"
+    cv2.imwrite(str(source), noisy)
+    errors = {}
+    for name, option in (("map", ["--signal-dependent"]), ("level", [])):
+        target = tmp_path / f"{name}.png"
+        code, _, said = in_process(capsys, "denoise", source, target, *option)
+        assert code == 0
+        assert "noise estimated" in said
+        restored = cv2.imread(str(target), cv2.IMREAD_UNCHANGED).astype(float)
+        errors[name] = np.abs(restored - clean)[:, 48:].mean()
+    assert errors["map"] < errors["level"]
+
+
+@pytest.mark.parametrize(
+    "options", [["--sigma", "25"], ["--method", "tv"], ["--model", "denoise_gray_s25"]]
+)
+def test_signal_dependent_noise_stands_alone(tmp_path, capsys, scene, options):
+    cv2.imwrite(str(tmp_path / "a.png"), scene)
+    code, _, said = in_process(
+        capsys, "denoise", tmp_path / "a.png", tmp_path / "b.png", "--signal-dependent", *options
+    )
+    assert code == 2
+    assert "Received: --" in said
+    assert not (tmp_path / "b.png").exists()

@@ -1,0 +1,104 @@
+"""Noise that grows with the light, estimated and told to the network pixel by pixel.
+
+    python -m benchmarks.sensor_noise --data BSD68
+
+A simulated sensor: `deepam_tf.degradations.sensor_noise`, image number i with its own generator.
+Rows: the network is told one level that is estimated, the root of the true mean variance, the
+estimated map, and the true one. Images count as linear in the light.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+
+import numpy as np
+import rich.console
+import rich.progress
+import rich.table
+
+import deepam_tf
+from deepam_tf import data, degradations, image_io, metrics, noise
+from deepam_tf.inference import Restorer
+
+__all__ = ["SENSORS", "compare", "main"]
+
+SENSORS = {
+    "100 electrons, 2 % read noise": (1 / 100, 0.02**2),
+    "33 electrons, 3 % read noise": (1 / 33, 0.03**2),
+}
+"""Gain and variance of the read noise: electrons at white, and noise over white."""
+
+
+def compare(
+    restorer: Restorer, clean: np.ndarray, gain: float, variance: float, index: int
+) -> dict[str, float]:
+    """PSNR in dB of one picture by what the network is told.
+
+    Args:
+        restorer: of a model that is told the noise.
+        clean: `[H, W, C]` in [0, 1].
+        gain: see `SENSORS`.
+        variance: see `SENSORS`.
+        index: number of the picture, which makes the noise.
+
+    Returns:
+        By name of what is told, and of the noisy picture itself.
+    """
+    noisy = degradations.sensor_noise(clean, gain, variance, index)
+    true = noise.PoissonGaussian(gain, variance)
+    told = {
+        "one level, estimated": noise.estimate_noise_stddev(noisy),
+        "one level, true": float(np.sqrt(np.mean(gain * clean + variance))),
+        "map, estimated": noise.estimate_poisson_gaussian(noisy).stddev_map(noisy),
+        "map, true parameters": true.stddev_map(noisy),
+    }
+    results = {name: restorer(noisy, noise_stddev=level) for name, level in told.items()}
+    return {"noisy": _psnr(clean, noisy)} | {
+        name: _psnr(clean, np.clip(restored, 0, 1)) for name, restored in results.items()
+    }
+
+
+def _psnr(clean: np.ndarray, image: np.ndarray) -> float:
+    return float(metrics.psnr(clean[np.newaxis], image[np.newaxis].astype(np.float32))[0])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.sensor_noise", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder of clean images")
+    parser.add_argument("--model", default="denoise_gray", help="weights (denoise_gray)")
+    args = parser.parse_args(argv)
+    try:
+        model = deepam_tf.load_pretrained(args.model)
+        images = [
+            data.to_channels(image_io.read(path).pixels, model.image_channels)
+            for path in image_io.list_images(args.data)
+        ]
+        if not images:
+            raise image_io.ImageFileError(f"{args.data}: the folder holds no image files.")
+    except (image_io.ImageFileError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    restorer = Restorer(model)
+    table = rich.table.Table("PSNR dB, the network is told", *SENSORS, title=args.data.name)
+    columns = []
+    with rich.progress.Progress(transient=True) as progress:
+        task = progress.add_task("images", total=len(SENSORS) * len(images))
+        for sensor in SENSORS.values():
+            rows = []
+            for index, clean in enumerate(images):
+                rows.append(compare(restorer, clean, *sensor, index))
+                progress.advance(task)
+            columns.append({name: np.mean([row[name] for row in rows]) for name in rows[0]})
+    for name in columns[0]:
+        table.add_row(name, *(f"{column[name]:.2f}" for column in columns))
+    rich.console.Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
