@@ -14,6 +14,7 @@ from training import (
     evaluate,
     evaluate_depth,
     evaluate_fusion,
+    paper_tables,
     peers,
 )
 
@@ -55,6 +56,33 @@ def test_evaluation_command_writes_protocol_and_scores(tmp_path, folder, capsys)
     ours = [float(row["psnr"]) for row in rows if row["method"] == "denoise_gray_s25"]
     noisy = [float(row["psnr"]) for row in rows if row["method"] == "noisy"]
     assert np.mean(ours) > np.mean(noisy) + 3
+
+
+def test_paper_tables_measure_what_ships_beside_the_papers_figures(tmp_path, folder, capsys):
+    out = tmp_path / "tables"
+    arguments = ["--set12", str(folder), "--bsd68", str(folder), "--out", str(out)]
+    assert paper_tables.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "28.61 / 0.801" in printed  # of the paper's own Table 2
+    assert "(WNNM)" not in printed  # its Table 1 has twelve images
+    with (out / "table_images_s50.csv").open() as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    own = [row for row in rows if row["method"] == "denoise_gray"]
+    assert len(own) == 3
+    mean = [np.mean([float(row[key]) for row in own]) for key in ("psnr", "ssim")]
+    assert f"{mean[0]:.2f} / {mean[1]:.3f}" in printed
+    assert paper_tables.main([*arguments[:1], str(tmp_path / "none")]) == 2
+
+
+def test_models_take_part_at_the_levels_they_know():
+    assert paper_tables.models_for(25 / 255) == ["denoise_gray", "denoise_gray_s25"]
+    assert paper_tables.models_for(15 / 255) == ["denoise_gray"]
+    assert paper_tables.models_for(15 / 255, ["denoise_gray_s25", "fuse_nir"]) == []
+    for row in paper_tables.PAPER_1.values():
+        assert len(row) == 12
+    # The means of the paper's rows are those that are quoted of it.
+    assert np.mean(paper_tables.PAPER_1["DeepAM(3)"]) == pytest.approx(30.40, abs=0.005)
+    assert np.mean(paper_tables.PAPER_1["BM3D"]) == pytest.approx(29.97, abs=0.005)
 
 
 def test_classical_peers_denoise(rng):

@@ -19,7 +19,7 @@ import pathlib
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -34,7 +34,18 @@ from deepam_tf import classical, data, degradations, image_io, metrics, pretrain
 from deepam_tf.inference import Restorer
 from training import peers
 
-__all__ = ["Score", "evaluate", "gray_denoiser", "main", "means", "summary_table", "write_csv"]
+__all__ = [
+    "Score",
+    "evaluate",
+    "gray_denoiser",
+    "gray_images",
+    "main",
+    "means",
+    "own_classical",
+    "provenance",
+    "summary_table",
+    "write_csv",
+]
 
 NOISY = "noisy"
 
@@ -153,6 +164,32 @@ def summary_table(scores: list[Score], title: str) -> rich.table.Table:
     return table
 
 
+def gray_images(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    """The images of a folder as `[H, W]` float32 in [0, 1], by file name, sorted.
+
+    Args:
+        folder: of image files; colour becomes gray.
+
+    Returns:
+        The images.
+
+    Raises:
+        image_io.ImageFileError: if it holds none, or one cannot be read.
+        ValueError: if one is too small to measure SSIM.
+    """
+    paths = image_io.list_images(folder)
+    if not paths:
+        raise image_io.ImageFileError(f"{folder}: the folder holds no image files.")
+    images = {path.name: data.to_channels(image_io.read(path).pixels, 1)[..., 0] for path in paths}
+    small = [name for name, image in images.items() if min(image.shape) < metrics.SSIM_WINDOW]
+    if small:
+        raise ValueError(
+            f"Images must have at least {metrics.SSIM_WINDOW} pixels a side for SSIM. "
+            f"Received: {small[0]} and {len(small) - 1} others smaller than that."
+        )
+    return images
+
+
 def _models(args: argparse.Namespace) -> dict[str, peers.Denoiser]:
     overrides = {} if args.rtol is None else {"rtol": args.rtol}
     methods = {}
@@ -182,12 +219,23 @@ def gray_denoiser(restorer: Restorer, noise_stddev: float) -> peers.Denoiser:
     return lambda image: restorer(image[..., np.newaxis], noise_stddev=level)[..., 0]
 
 
-def _own_classical(noise_stddev: float) -> dict[str, peers.Denoiser]:
+def own_classical(
+    noise_stddev: float, methods: Mapping[str, Callable[..., Any]] = classical.METHODS
+) -> dict[str, peers.Denoiser]:
+    """The classical regularisers of this library for `[H, W]` images in [0, 1].
+
+    Args:
+        noise_stddev: standard deviation of the noise in units of [0, 1].
+        methods: which ones, some of `classical.METHODS`.
+
+    Returns:
+        Functions from a noisy to a restored image, by name.
+    """
     compiled = {
         name: tf.function(
             functools.partial(method, noise_stddev=noise_stddev), reduce_retracing=True
         )
-        for name, method in classical.METHODS.items()
+        for name, method in methods.items()
     }
     return {f"{name} (ours)": peers.gray(denoise) for name, denoise in compiled.items()}
 
@@ -214,23 +262,12 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     console = rich.console.Console()
     try:
-        paths = image_io.list_images(args.data)
-        if not paths:
-            raise image_io.ImageFileError(f"{args.data}: the folder holds no image files.")
-        images = {
-            path.name: data.to_channels(image_io.read(path).pixels, 1)[..., 0] for path in paths
-        }
-        small = [name for name, image in images.items() if min(image.shape) < metrics.SSIM_WINDOW]
-        if small:
-            raise ValueError(
-                f"Images must have at least {metrics.SSIM_WINDOW} pixels a side for SSIM. "
-                f"Received: {small[0]} and {len(small) - 1} others smaller than that."
-            )
+        images = gray_images(args.data)
         noise_stddev = args.sigma / 255
         methods = _models(args)
         if args.peers:
             methods |= peers.classical_denoisers(noise_stddev)
-            methods |= _own_classical(noise_stddev)
+            methods |= own_classical(noise_stddev)
             if args.dncnn is None:
                 console.print("DnCNN is left out: --dncnn names the folder of its weights.")
         if args.dncnn is not None:
