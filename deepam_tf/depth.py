@@ -104,7 +104,7 @@ def observe(
     unit = high - low if high > low else 1.0
     image, mask = interpolate_samples(
         tf.constant((values - low) / unit * weights), tf.constant(weights), size, scale,
-        offset=offset,
+        offset=offset, limited=True,
     )  # fmt: skip
     return Observation(image.numpy(), mask.numpy(), low, low + unit)
 

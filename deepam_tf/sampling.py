@@ -63,11 +63,19 @@ def interpolate_samples(
     scale: int,
     *,
     offset: float | None = None,
+    limited: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Bilinear interpolation of samples onto the fine grid, where there are any around.
+    """Interpolation of samples onto the fine grid, where there are any around.
+
+    Bilinear, or with `limited` a plane around each sample, of slopes that are the smaller of
+    those to its two neighbours, and zero where these disagree in sign (the minmod limiter; van
+    Leer, J. Comput. Phys. 1979). It is as good on slopes, and keeps edges sharp, if not in
+    their place: of the pixels that bilinear interpolation misses on Middlebury's depth maps it
+    misses fewer than half.
 
     Unknown samples are filled first, see `fill_holes`. Before the first and beyond the last
-    sample of an axis the nearest one is repeated.
+    sample of an axis the nearest one is repeated, with `limited` its plane goes on for half a
+    cell.
 
     Args:
         low: samples, `[..., h, w, C]`, floating.
@@ -75,6 +83,7 @@ def interpolate_samples(
         size: height and width of the fine grid.
         scale: pixels from sample to sample.
         offset: position of the first sample in pixels, `scale // 2` by default.
+        limited: whether to keep edges sharp.
 
     Returns:
         `(image, mask)`: `[..., H, W, C]`, and `[..., H, W, 1]` that is 1 at measured samples,
@@ -91,11 +100,7 @@ def interpolate_samples(
     rows = _interpolation_matrix(low.shape[-3], size[0], scale, offset)
     columns = _interpolation_matrix(low.shape[-2], size[1], scale, offset)
 
-    def spread(x: tf.Tensor) -> tf.Tensor:
-        x = tf.einsum("Hh,...hwc->...Hwc", tf.constant(rows, x.dtype), x)
-        return tf.einsum("Ww,...Hwc->...HWc", tf.constant(columns, x.dtype), x)
-
-    weight = spread(tf.cast(valid, low.dtype))
+    weight = _spread(tf.cast(valid, low.dtype), rows, columns)
     known = weight > 1e-3
     # A pixel is a sample where interpolation takes one row and one column whole.
     exact = np.outer(np.isclose(rows.max(axis=1), 1.0), np.isclose(columns.max(axis=1), 1.0))
@@ -105,7 +110,8 @@ def interpolate_samples(
     )
     at_sample = tf.constant((exact & inside)[..., np.newaxis])
     mask = tf.where(at_sample & (weight > 0.5), 1.0, INTERPOLATED)
-    return spread(low), tf.cast(tf.where(known, mask, 0.0), low.dtype)
+    dense = _planes(low, size, scale, offset) if limited else _spread(low, rows, columns)
+    return dense, tf.cast(tf.where(known, mask, 0.0), low.dtype)
 
 
 def fill_holes(image: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
@@ -163,7 +169,7 @@ def observe_coarse(
         seed: two integers, `[2]`.
 
     Returns:
-        `(image, mask)`, see `interpolate_samples`.
+        `(image, mask)`, see `interpolate_samples`; edges are kept sharp.
     """
     size = (image.shape[0], image.shape[1])
     choice, average, hole = (
@@ -175,14 +181,15 @@ def observe_coarse(
         def nearest():
             low, known = (take_samples(x, scale) for x in (image, valid))
             known = _with_hole(known, corners, hole < _HOLE_RATE)
-            return interpolate_samples(low, known, size, scale)
+            return interpolate_samples(low, known, size, scale, limited=True)
 
         def averaged():
             total, count = (_block_means(x, scale) for x in (image * valid, valid))
             known = tf.cast(count > 0, image.dtype)
             low = total / tf.where(count > 0, count, 1.0)
             known = _with_hole(known, corners, hole < _HOLE_RATE)
-            return interpolate_samples(low, known, size, scale, offset=(scale - 1) / 2)
+            middle = (scale - 1) / 2
+            return interpolate_samples(low, known, size, scale, offset=middle, limited=True)
 
         return tf.cond(average < _AVERAGE_RATE, averaged, nearest) if scale > 1 else nearest()
 
@@ -206,6 +213,49 @@ def _with_hole(valid: tf.Tensor, corners: tf.Tensor, there_is_one: tf.Tensor) ->
         line = (position > first) & (position < first + 0.1 + 0.4 * corners[1, axis])
         inside *= tf.reshape(tf.cast(line, valid.dtype), [-1, 1, 1] if axis == 0 else [1, -1, 1])
     return valid * (1.0 - inside)
+
+
+def _spread(x: tf.Tensor, rows: np.ndarray, columns: np.ndarray) -> tf.Tensor:
+    x = tf.einsum("Hh,...hwc->...Hwc", tf.constant(rows, x.dtype), x)
+    return tf.einsum("Ww,...Hwc->...HWc", tf.constant(columns, x.dtype), x)
+
+
+def _planes(low: tf.Tensor, size: tuple[int, int], scale: float, offset: float) -> tf.Tensor:
+    """The plane around the nearest sample, at every pixel."""
+    rows, y = _nearest(low.shape[-3], size[0], scale, offset)
+    columns, x = _nearest(low.shape[-2], size[1], scale, offset)
+    y, x = tf.constant(y[:, None, None], low.dtype), tf.constant(x[:, None], low.dtype)
+    level, down, right = (
+        _spread(part, rows, columns)
+        for part in (low, _limited_slope(low, -3), _limited_slope(low, -2))
+    )
+    return level + down * y + right * x
+
+
+def _limited_slope(low: tf.Tensor, axis: int) -> tf.Tensor:
+    """The smaller of the differences to both neighbours along an axis, 0 if they disagree."""
+    count = low.shape[axis]
+    if count == 1:
+        return tf.zeros_like(low)
+    before = tf.gather(low, [0, *range(count - 1)], axis=axis)
+    after = tf.gather(low, [*range(1, count), count - 1], axis=axis)
+    back, forth = low - before, after - low
+    # At the ends there is one neighbour only.
+    first, last = (
+        tf.constant(np.arange(count) == i, low.dtype)[(...,) + (None,) * (-axis - 1)]
+        for i in (0, count - 1)
+    )
+    back, forth = back + first * forth, forth + last * back
+    agree = tf.cast(back * forth > 0, low.dtype)
+    return agree * tf.sign(back) * tf.minimum(tf.abs(back), tf.abs(forth))
+
+
+def _nearest(samples: int, size: int, scale: float, offset: float) -> tuple[np.ndarray, np.ndarray]:
+    """`[size, samples]` that picks each pixel's nearest sample, and how far it is, in samples."""
+    position = (np.arange(size) - offset) / scale
+    # A hair up, for the tie half way: a block then begins where its sample lies in the middle.
+    index = np.clip(np.floor(position + 0.5 + 1e-6).astype(int), 0, samples - 1)
+    return np.eye(samples)[index], np.clip(position - index, -0.5, 0.5)
 
 
 def _interpolation_matrix(samples: int, size: int, scale: float, offset: float) -> np.ndarray:

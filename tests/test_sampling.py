@@ -21,11 +21,12 @@ def between_samples(size: int, scale: int, offset: float) -> slice:
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4, 8, 16])
 @pytest.mark.parametrize("offset", [None, 0])
-def test_a_ramp_comes_back_exactly(scale, offset):
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_ramp_comes_back_exactly(scale, offset, limited):
     image = ramp(37, 50)
     low = sampling.take_samples(tf.constant(image), scale, offset=offset)
     dense, mask = sampling.interpolate_samples(
-        low, tf.ones_like(low), (37, 50), scale, offset=offset
+        low, tf.ones_like(low), (37, 50), scale, offset=offset, limited=limited
     )
     first = scale // 2 if offset is None else offset
     inside = between_samples(37, scale, first), between_samples(50, scale, first)
@@ -49,6 +50,30 @@ def test_averages_of_a_ramp_come_back_exactly(scale):
     np.testing.assert_array_equal(
         mask, np.float32(sampling.INTERPOLATED)
     )  # none was measured itself
+
+
+@pytest.mark.parametrize("offset", [None, 0, 1.5])
+def test_limited_planes_keep_edges_sharp_and_add_no_extremes(rng, offset):
+    step = np.where(np.arange(48) < 22, 1.0, 5.0).astype(np.float32)
+    step = np.tile(step[:, np.newaxis, np.newaxis], (1, 40, 1))
+    low = sampling.take_samples(tf.constant(step), 4, offset=int(offset or 2))
+    dense, _ = sampling.interpolate_samples(
+        low, tf.ones_like(low), (48, 40), 4, offset=offset, limited=True
+    )
+    assert set(np.unique(dense)) == {1.0, 5.0}
+    # What goes up along each axis still does, and lies within the samples around.
+    low = np.cumsum(np.cumsum(rng.uniform(size=(9, 7, 1)), axis=0), axis=1).astype(np.float32)
+    dense, mask = sampling.interpolate_samples(
+        tf.constant(low), tf.ones_like(low), (36, 28), 4, offset=offset, limited=True
+    )
+    first = 2 if offset is None else offset
+    blocks = np.clip(np.floor((np.arange(36) - first) / 4 + 0.5 + 1e-6), 0, 8).astype(int)
+    for column in np.moveaxis(dense.numpy()[..., 0], 1, 0):
+        for i in range(9):  # within the block of a sample; from block to block it may jump
+            assert np.all(np.diff(column[blocks == i]) >= -1e-5)
+    if first != 1.5:
+        np.testing.assert_allclose(dense[first::4, first::4], low, atol=1e-5)
+        assert np.sum(mask == 1) == 63
 
 
 def test_a_wrong_grid_shifts_the_map_by_the_difference():

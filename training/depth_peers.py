@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+import tensorflow as tf
 
+from deepam_tf import sampling
 from training.bilateral_solver import fast_bilateral_solver
 
 __all__ = ["GRIDS", "Sample", "interpolators", "tuned"]
@@ -37,7 +39,9 @@ class Sample:
 
 
 def interpolators() -> dict[str, Upsampler]:
-    """Nearest neighbour, bilinear, bicubic; all on the grid the samples were taken from.
+    """Nearest neighbour, bilinear, bicubic, and what our networks start from (minmod planes).
+
+    All on the grid the samples were taken from.
 
     Returns:
         Functions from a `Sample` to a map `[H, W]`, by name.
@@ -46,7 +50,16 @@ def interpolators() -> dict[str, Upsampler]:
         "nearest": functools.partial(_remapped, flags=cv2.INTER_NEAREST),
         "bilinear": lambda sample: sample.dense,
         "bicubic": functools.partial(_remapped, flags=cv2.INTER_CUBIC),
+        "minmod planes": _planes,
     }
+
+
+def _planes(sample: Sample) -> np.ndarray:
+    low = tf.constant(sample.low[..., np.newaxis])
+    known = tf.cast(low > 0, tf.float32)
+    size = sample.dense.shape
+    dense, _ = sampling.interpolate_samples(low, known, size, sample.scale, limited=True)
+    return dense.numpy()[..., 0]
 
 
 def _remapped(sample: Sample, flags: int) -> np.ndarray:

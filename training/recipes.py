@@ -44,7 +44,7 @@ FAST_DEPTH = {
     "data.candidates": 3,
     "data.crop_size": 96,
     "optimizer.learning_rate": 2e-3,
-    "run.huber_delta": 0.03,
+    "run.huber_delta": 0.015,
 }
 
 TASKS: dict[str, dict[str, Any]] = {
@@ -120,7 +120,7 @@ RECIPES["upsample_depth"] = replace(
         "model.rtol": 1e-3,
         # Hard crops are taken more often, and they are those of large scales.
         "data.scale": (1, 2, 4, 4, 4, 4, 4, 8, 8, 8, 16, 16, 16),
-        "run.num_steps": 6000,
+        "run.num_steps": 4500,
     },
 )
 RECIPES["fuse_nir"] = replace(

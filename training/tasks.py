@@ -192,7 +192,9 @@ def _coarse(item, values: Data, number: int):
     depth = ((depth.astype(np.float32) - low) / max(high - low, 1.0) * known)[np.newaxis]
     weight = known[np.newaxis].astype(np.float32)
     samples, valid = (sampling.take_samples(tf.constant(x), scale) for x in (depth, weight))
-    image, mask = sampling.interpolate_samples(samples, valid, depth.shape[1:3], scale)
+    image, mask = sampling.interpolate_samples(
+        samples, valid, depth.shape[1:3], scale, limited=True
+    )
     inputs = {"image": image.numpy(), "mask": mask.numpy(), "guide": _unit(guide)}
     return inputs, depth, weight[..., 0]
 
