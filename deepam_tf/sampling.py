@@ -70,8 +70,7 @@ def interpolate_samples(
     Bilinear, or with `limited` a plane around each sample, of slopes that are the smaller of
     those to its two neighbours, and zero where these disagree in sign (the minmod limiter; van
     Leer, J. Comput. Phys. 1979). It is as good on slopes, and keeps edges sharp, if not in
-    their place: of the pixels that bilinear interpolation misses on Middlebury's depth maps it
-    misses fewer than half.
+    their place: on Middlebury's depth maps it misses about half as many pixels.
 
     Unknown samples are filled first, see `fill_holes`. Before the first and beyond the last
     sample of an axis the nearest one is repeated, with `limited` its plane goes on for half a

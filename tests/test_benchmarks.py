@@ -60,6 +60,32 @@ def test_ways_to_be_compared_are_asked_in_turns():
     )
 
 
+@pytest.mark.parametrize(("number", "target"), [(7, "depth"), (8, "nir")])
+def test_figures_of_joint_restoration_are_drawn(tmp_path, monkeypatch, number, target):
+    from benchmarks import joint_figures
+
+    rng = np.random.default_rng(0)
+    for folder, channels in (("rgb", 3), (target, 1)):
+        pixels = rng.uniform(0.2, 1, size=(64, 64, channels)).astype(np.float32)
+        picture = image_io.Picture(pixels, None, np.dtype("uint8"))
+        (tmp_path / folder).mkdir()
+        image_io.write(tmp_path / folder / "a.png", picture)
+    small = {"filters": 4, "depth": 6}
+    models = {
+        "upsample_depth": deepam_tf.DeepAM(1, guide_channels=3, mask=True, **small),
+        "fuse_nir": deepam_tf.DeepAM(
+            1, image_channels=3, guide_channels=1, noise_level=True, **small
+        ),
+        "denoise_gray": deepam_tf.DeepAM(1, noise_level=True, **small),
+    }
+    monkeypatch.setattr(deepam_tf, "load_pretrained", models.__getitem__)
+    out = tmp_path / "out"
+    arguments = [str(number), "--data", str(tmp_path), "--out", str(out)]
+    assert joint_figures.main(arguments) == 0
+    assert image_io.read(out / f"figure_{number}.png").pixels.std() > 0.1
+    assert joint_figures.main([*arguments, "--names", "b"]) == 2
+
+
 def test_a_network_told_the_map_does_better_than_one_told_a_level(tmp_path, capsys):
     from benchmarks import sensor_noise
 
@@ -73,3 +99,28 @@ def test_a_network_told_the_map_does_better_than_one_told_a_level(tmp_path, caps
     assert sensor_noise.main(["--data", str(tmp_path)]) == 0
     assert f"{figures['map, estimated']:.1f}"[:2] in capsys.readouterr().out
     assert sensor_noise.main(["--data", str(tmp_path / "none")]) == 2
+
+
+def test_cost_counts_the_kernels_that_a_pixel_meets():
+    from benchmarks import denoising_cost
+
+    model = deepam_tf.DeepAM(2, filters=4, depth=3, pixel_unshuffle=2)
+    # On 2x2 blocks: 4 maps in, two hidden convolutions, v with 8 maps and gamma with 4.
+    blocks = 9 * (4 * 4 + 4 * 4 + 4 * 8 + 4 * 4)
+    assert denoising_cost.convolution_cost(model) == 2 * blocks / 4
+
+
+@pytest.mark.slow
+def test_cost_table_is_measured_and_drawn(tmp_path, capsys):
+    from benchmarks import denoising_cost
+
+    picture = image_io.read(PICTURE)
+    gray = data.to_channels(picture.pixels, 1)[:96, :96]
+    image_io.write(tmp_path / "a.png", image_io.Picture(gray, None, picture.dtype))
+    arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert denoising_cost.main([*arguments, "--model", "denoise_gray"]) == 0
+    shown = capsys.readouterr().out
+    assert "denoise_gray" in shown
+    assert image_io.read(tmp_path / "out" / "denoising_cost.png").pixels.std() > 0
+    assert denoising_cost.main([*arguments, "--dncnn", str(tmp_path), "--model"]) == 2
+    assert "published weights" in capsys.readouterr().err

@@ -1,0 +1,208 @@
+"""What denoising costs and what it reaches: ours, DnCNN and BM3D, one after the other.
+
+    python -m benchmarks.denoising_cost --data BSD68 --dncnn FOLDER --out docs/images
+
+Gray images, sigma 25, the noise of `training.evaluate`. Every method runs in a process of its own,
+on the same cores, after one image that is not timed. Multiply-adds count convolutions and, for
+ours, ten for each conjugate gradient step and pixel, with as many steps as the images took. Peak
+memory is what the process held at most above what it held before its first image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import dataclasses
+import functools
+import io
+import multiprocessing
+import pathlib
+import resource
+import sys
+
+import keras
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import rich.console
+import rich.progress
+import rich.table
+
+import deepam_tf
+from deepam_tf import degradations, image_io
+from deepam_tf.inference import Restorer
+from training import peers
+from training.evaluate import evaluate, gray_denoiser, gray_images, means
+from training.paper_tables import models_for
+
+__all__ = ["Cost", "convolution_cost", "main", "measure"]
+
+SIGMA = 25
+_STEP_COST = 10  # multiply-adds a pixel: the matrix, two inner products, three updates
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """One row: weights, multiply-adds a pixel, seconds a megapixel, MiB, dB."""
+
+    method: str
+    num_weights: int
+    multiply_adds: float
+    seconds_per_megapixel: float
+    peak_mebibytes: float
+    psnr: float
+
+
+def convolution_cost(model: keras.Model) -> float:
+    """Multiply-adds of the convolutions for each pixel of the image.
+
+    Args:
+        model: a `DeepAM`.
+
+    Returns:
+        Their number.
+    """
+    kernels = [w for w in model.trainable_weights if len(w.shape) == 4]
+    return sum(float(np.prod(kernel.shape)) for kernel in kernels) / model.pixel_unshuffle**2
+
+
+def _solver_cost(model: keras.Model, noisy: np.ndarray) -> float:
+    inputs = {"image": noisy[np.newaxis, :, :, np.newaxis]}
+    if model.noise_level:
+        inputs["noise_stddev"] = np.full([1, 1, 1, 1], SIGMA / 255, np.float32)
+    iterates = model.iterates()(inputs)
+    steps = 0
+    for k in range(1, model.num_iterations + 1):
+        _, info = deepam_tf.reconstruct_with_info(
+            inputs["image"],
+            iterates[f"v_{k}"],
+            iterates[f"gamma_{k}"],
+            preconditioner=model.preconditioner,
+            rtol=model.rtol,
+        )
+        steps += int(info.num_steps[0])
+    return float(_STEP_COST * steps)
+
+
+def measure(name: str, folder: pathlib.Path, dncnn: pathlib.Path | None, every: int) -> Cost:
+    """One method on a folder of gray images.
+
+    Args:
+        name: `BM3D`, `DnCNN` or the name of shipped weights.
+        folder: of clean images.
+        dncnn: folder with DnCNN's weights.
+        every: use every n-th image.
+
+    Returns:
+        Its row.
+
+    Raises:
+        ValueError: if the method's package or weights are missing.
+    """
+    images = dict(list(gray_images(folder).items())[::every])
+    stddev = SIGMA / 255
+    weights, operations = 0, 0.0
+    if name == "BM3D":
+        denoise = peers.classical_denoisers(stddev)["BM3D"]
+        operations = float("nan")  # it compares and sorts more than it multiplies
+    elif name == "DnCNN":
+        path = (dncnn or pathlib.Path()) / f"sigma{SIGMA}.npz"
+        denoise = peers.dncnn(path)
+        with np.load(path) as arrays:
+            weights = sum(int(array.size) for array in arrays.values())
+            operations = float(sum(a.size for a in arrays.values() if a.ndim == 4))
+    else:
+        model = deepam_tf.load_pretrained(name)
+        first = next(iter(images.values()))
+        noisy = (first + degradations.benchmark_noise(first.shape, stddev, 0)).astype(np.float32)
+        weights = model.count_params()
+        operations = convolution_cost(model) + _solver_cost(model, noisy)
+        denoise = gray_denoiser(Restorer(model), stddev)
+    before = _peak()
+    scores = evaluate(images, {name: denoise}, stddev)
+    own = [score for score in scores if score.method == name]
+    return Cost(
+        name,
+        weights,
+        operations,
+        sum(s.seconds for s in own) / sum(s.megapixels for s in own),
+        _peak() - before,
+        means(scores, name)["psnr"],
+    )
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def plot(costs: list[Cost], title: str):
+    """PSNR against time, a logarithmic axis."""
+    figure, axis = plt.subplots(figsize=(7, 4.5), constrained_layout=True)
+    for cost in costs:
+        ours = cost.method.startswith("denoise")
+        axis.plot(cost.seconds_per_megapixel, cost.psnr, "o", color="C0" if ours else "C7")
+        axis.annotate(
+            cost.method,
+            (cost.seconds_per_megapixel, cost.psnr),
+            xytext=(6, 4),
+            textcoords="offset points",
+        )
+    axis.set(xscale="log", xlabel="seconds per megapixel", ylabel="PSNR dB", title=title)
+    axis.margins(x=0.3, y=0.2)
+    axis.grid(visible=True, alpha=0.3)
+    return figure
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.denoising_cost", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder of clean images")
+    parser.add_argument("--model", nargs="*", help="shipped weights; all that know sigma 25")
+    parser.add_argument("--dncnn", type=pathlib.Path, help="folder with DnCNN's sigma*.npz")
+    parser.add_argument("--bm3d", action="store_true", help="BM3D too; it takes minutes")
+    parser.add_argument("--every", type=int, default=1, help="use every n-th image (1)")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results"))
+    args = parser.parse_args(argv)
+    names = models_for(SIGMA / 255, args.model)
+    names += ["DnCNN"] * (args.dncnn is not None) + ["BM3D"] * args.bm3d
+    run = functools.partial(measure, folder=args.data, dncnn=args.dncnn, every=args.every)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        costs = []
+        with rich.progress.Progress(transient=True) as progress:
+            for name in progress.track(names, description="methods"):
+                # A process of its own each, or one's memory would be another's.
+                with concurrent.futures.ProcessPoolExecutor(
+                    1, mp_context=multiprocessing.get_context("spawn")
+                ) as pool:
+                    costs.append(pool.submit(run, name).result())
+        buffer = io.BytesIO()
+        title = f"{args.data.name}, sigma {SIGMA}"
+        plot(costs, title).savefig(buffer, format="png", dpi=100)
+        image_io.write_bytes(args.out / "denoising_cost.png", buffer.getvalue())
+    except (image_io.ImageFileError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    table = rich.table.Table(
+        "method", "weights", "multiply-adds a pixel", "s / megapixel", "MiB", "PSNR dB", title=title
+    )
+    for cost in costs:
+        table.add_row(
+            cost.method,
+            f"{cost.num_weights:,}" if cost.num_weights else "",
+            "" if np.isnan(cost.multiply_adds) else f"{cost.multiply_adds:,.0f}",
+            f"{cost.seconds_per_megapixel:.2f}",
+            f"{cost.peak_mebibytes:.0f}",
+            f"{cost.psnr:.2f}",
+        )
+    rich.console.Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
