@@ -233,7 +233,7 @@ def _planes(low: tf.Tensor, size: tuple[int, int], scale: float, offset: float) 
 
 def _limited_slope(low: tf.Tensor, axis: int) -> tf.Tensor:
     """The smaller of the differences to both neighbours along an axis, 0 if they disagree."""
-    count = low.shape[axis]
+    count = low.shape.as_list()[axis]
     if count == 1:
         return tf.zeros_like(low)
     before = tf.gather(low, [0, *range(count - 1)], axis=axis)
