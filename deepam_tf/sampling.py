@@ -224,16 +224,13 @@ def _planes(low: tf.Tensor, size: tuple[int, int], scale: float, offset: float) 
     rows, y = _nearest(low.shape[-3], size[0], scale, offset)
     columns, x = _nearest(low.shape[-2], size[1], scale, offset)
     y, x = tf.constant(y[:, None, None], low.dtype), tf.constant(x[:, None], low.dtype)
-    level, down, right = (
-        _spread(part, rows, columns)
-        for part in (low, _limited_slope(low, -3), _limited_slope(low, -2))
-    )
+    slopes = (_limited_slope(low, m.shape[1], axis) for m, axis in ((rows, -3), (columns, -2)))
+    level, down, right = (_spread(part, rows, columns) for part in (low, *slopes))
     return level + down * y + right * x
 
 
-def _limited_slope(low: tf.Tensor, axis: int) -> tf.Tensor:
+def _limited_slope(low: tf.Tensor, count: int, axis: int) -> tf.Tensor:
     """The smaller of the differences to both neighbours along an axis, 0 if they disagree."""
-    count = low.shape.as_list()[axis]
     if count == 1:
         return tf.zeros_like(low)
     before = tf.gather(low, [0, *range(count - 1)], axis=axis)
