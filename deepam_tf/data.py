@@ -27,7 +27,7 @@ from deepam_tf._loading import (
     load_pairs,
     to_channels,
 )
-from deepam_tf.degradations import add_gaussian_noise
+from deepam_tf.degradations import add_gaussian_noise, vary_pair
 from deepam_tf.sampling import observe_coarse
 
 __all__ = [
@@ -74,6 +74,7 @@ def denoising_crops(
     crop_size: int,
     batch_size: int,
     guides: list[np.ndarray] | None = None,
+    vary_pairs: bool = False,
     seed: int = 0,
     first_batch: int = 0,
 ) -> tf.data.Dataset:
@@ -88,6 +89,8 @@ def denoising_crops(
         crop_size: side of the square crops in pixels.
         batch_size: crops in a batch.
         guides: clean guides `[H, W, G]`, one for each image and of its size.
+        vary_pairs: whether image and guide get exposures of their own, and the guide a small
+            shift or blur, see `degradations.vary_pair`.
         seed: seed of every random choice.
         first_batch: number of the first batch, to go on where a run stopped.
 
@@ -103,6 +106,8 @@ def denoising_crops(
     def observe(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
         del number
         clean, *guide = (tf.image.convert_image_dtype(crop, tf.float32) for crop in crops)
+        if guide and vary_pairs:
+            clean, guide[0] = vary_pair(clean, guide[0], tf.random.fold_in(seed, 3))
         inputs = {"guide": guide[0]} if guide else {}
         # Streams of its own: seed + 1 would be another sample's.
         noise_seed = tf.random.fold_in(seed, 1)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["add_gaussian_noise", "benchmark_noise", "sensor_noise"]
+__all__ = ["add_gaussian_noise", "benchmark_noise", "sensor_noise", "vary_pair"]
+
+_MOST_SHIFT = 1.5  # pixels between the pictures of a pair
+_DARKEST = -2.5  # exposure of either, as a power of two
+_BLUR = 5  # side in pixels of the mean that a guide out of focus is
 
 
 def add_gaussian_noise(
@@ -76,3 +80,54 @@ def sensor_noise(clean: np.ndarray, gain: float, variance: float, index: int) ->
     rng = np.random.default_rng(index)
     light = gain * rng.poisson(clean / gain)
     return (light + np.sqrt(variance) * rng.standard_normal(clean.shape)).astype(np.float32)
+
+
+def vary_pair(target: tf.Tensor, guide: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """What happens between two cameras: other exposures, a shift, a guide out of focus.
+
+    Half of the pairs are darkened, each picture by a factor of its own, down to a sixth; in half
+    of them the guide is shifted by up to 1.5 pixels along each axis; one in six is blurred.
+    Networks trained so follow a guide only as far as it agrees with what they restore.
+
+    Args:
+        target: what is to be restored, `[H, W, C]`, floating.
+        guide: `[H, W, G]`, floating.
+        seed: two integers, `[2]`; the same seed gives the same pair.
+
+    Returns:
+        Target and guide, of the shapes they had.
+
+    Example:
+        >>> pair = tf.ones([8, 8, 3]), tf.ones([8, 8, 1])
+        >>> target, guide = deepam_tf.degradations.vary_pair(*pair, [0, 1])
+        >>> target.shape.as_list(), guide.shape.as_list()
+        ([8, 8, 3], [8, 8, 1])
+    """
+    chances, exposures, shift = (
+        tf.random.stateless_uniform([size], tf.random.fold_in(seed, i), dtype=target.dtype)
+        for i, size in enumerate((3, 2, 2))
+    )
+    factors = tf.where(chances[0] < 0.5, 2.0 ** (_DARKEST * exposures), 1.0)
+    shift = tf.where(chances[1] < 0.5, _MOST_SHIFT * (2 * shift - 1), 0.0)
+    guide = _shifted(factors[1] * guide, shift)
+    guide = tf.cond(
+        chances[2] < 1 / 6,
+        lambda: tf.nn.avg_pool2d(guide[tf.newaxis], _BLUR, 1, "SAME")[0],
+        lambda: guide,
+    )
+    return factors[0] * target, guide
+
+
+def _shifted(image: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
+    """Bilinear; what comes in at the border is its mirror image."""
+    reach = int(np.ceil(_MOST_SHIFT)) + 1
+    padded = tf.pad(image, [[reach, reach], [reach, reach], [0, 0]], "SYMMETRIC")
+    whole = tf.floor(shift)
+    part = shift - whole
+    top, left = tf.unstack(tf.cast(whole, tf.int32) + reach)
+    height, width = image.shape[0], image.shape[1]
+    rows = padded[top : top + height + 1]
+    rows = (1 - part[0]) * rows[:-1] + part[0] * rows[1:]
+    columns = rows[:, left : left + width + 1]
+    columns = (1 - part[1]) * columns[:, :-1] + part[1] * columns[:, 1:]
+    return tf.ensure_shape(columns, image.shape)

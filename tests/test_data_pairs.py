@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepam_tf import data, metrics
+from deepam_tf import data, degradations, metrics
 from deepam_tf.image_io import ImageFileError
 
 OPTIONS = {"crop_size": 16, "batch_size": 4}
@@ -68,6 +68,41 @@ def test_guided_denoising_crops_move_alike(rng):
     for x, y in batches.take(3):
         np.testing.assert_array_equal(x["guide"], y["restored"][..., 1:2])
         assert set(x) == {"image", "guide", "noise_stddev"}
+
+
+def test_pairs_vary_as_two_cameras_do():
+    """On ramps: a factor shows in the slope, a shift in the offset."""
+    rows, columns = np.mgrid[:24, :24].astype(np.float32) / 48
+    target = tf.constant(np.stack([rows, columns, rows], -1))
+    guide = tf.constant((rows + 2 * columns)[..., np.newaxis] / 3)
+    factors, shifts, blurred = [], [], 0
+    for i in range(200):
+        x, y = (z.numpy() for z in degradations.vary_pair(target, guide, [7, i]))
+        factors.append([x[12, 12, 0] / target[12, 12, 0], 3 * 48 * (y[13, 12, 0] - y[12, 12, 0])])
+        np.testing.assert_allclose(x, factors[-1][0] * target, rtol=1e-5, atol=1e-6)
+        moved = 144 * (y[12, 12, 0] / factors[-1][1] - guide[12, 12, 0])
+        shifts.append(moved)  # rows + 2 columns
+        blurred += abs(y[0, 0, 0] - y[1, 1, 0]) < abs(y[11, 11, 0] - y[12, 12, 0]) * 0.9
+    factors = np.array(factors)
+    assert factors.min() >= 2**-2.51
+    assert factors.max() <= 1.001
+    assert np.mean(factors[:, 0] > 0.999) == pytest.approx(0.5, abs=0.12)
+    assert np.abs(shifts).max() <= 4.6
+    assert np.mean(np.abs(shifts) < 0.01) == pytest.approx(0.5, abs=0.12)
+    assert blurred > 0
+
+
+def test_crops_of_pairs_may_vary(rng):
+    image = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+    options = {"noise_stddev": 0.0, "guides": [image[..., 1:2]], **OPTIONS}
+    plain, varied = (
+        next(iter(data.denoising_crops([image], vary_pairs=vary, **options)))
+        for vary in (False, True)
+    )
+    # The target of the loss is what the noise was put on.
+    np.testing.assert_array_equal(varied[0]["image"], varied[1]["restored"])
+    ratio = varied[1]["restored"] / tf.maximum(plain[1]["restored"], 1e-6)
+    assert 0.1 < np.median(ratio, axis=(1, 2, 3)).min() < 1
 
 
 def test_the_source_of_every_crop_can_be_named():

@@ -64,6 +64,8 @@ class Data:
         scale: pixels from sample to sample of a coarse map; of several, each crop gets one.
         validation_scale: of the validation maps.
         border: pixels cut off every side of pairs, for pictures with a frame.
+        vary_pairs: whether noisy pictures and guides get exposures of their own, and guides
+            small shifts, see `deepam_tf.degradations.vary_pair`.
         candidates: crops of depth maps drawn for each that is taken, see
             `deepam_tf.data.depth_crops`.
         crop_size: side of the training crops in pixels.
@@ -78,6 +80,7 @@ class Data:
     scale: int | tuple[int, ...] = 8
     validation_scale: int = 8
     border: int = 0
+    vary_pairs: bool = False
     candidates: int = 1
     crop_size: int = 64
     batch_size: int = 8

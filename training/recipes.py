@@ -130,6 +130,7 @@ RECIPES["fuse_nir"] = replace(
         "data.task": "nir",
         "data.image_channels": 3,
         "data.validation_sigma": 50.0,
+        "data.vary_pairs": True,
         "run.num_steps": 6000,
         "run.steps_per_epoch": 250,
     },

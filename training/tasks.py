@@ -148,6 +148,7 @@ def _denoising_crops(examples: Examples, config: TrainingConfig, first_batch: in
     return data.denoising_crops(
         targets,
         guides=guides,
+        vary_pairs=config.data.vary_pairs,
         noise_stddev=noise_range(config.data),
         crop_size=config.data.crop_size,
         batch_size=config.data.batch_size,
