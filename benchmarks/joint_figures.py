@@ -41,7 +41,7 @@ def figure_7(folder: pathlib.Path, names: list[str], sigma: float | None):
     del sigma  # depth maps have no noise here
     restorer = Restorer(deepam_tf.load_pretrained("upsample_depth"), tile=1024)
     figure, axes = plt.subplots(
-        2 * len(names), 5, figsize=(16, 6.4 * len(names)), constrained_layout=True
+        2 * len(names), 5, figsize=(16, 5.8 * len(names)), constrained_layout=True
     )
     for row, name in zip(range(0, 2 * len(names), 2), names, strict=True):
         depth = _integers(folder / "depth", name, 1)[..., 0].astype(np.float32)
