@@ -6,7 +6,6 @@ import dataclasses
 
 import cv2
 import numpy as np
-import scipy.optimize
 
 __all__ = ["PoissonGaussian", "estimate_noise_stddev", "estimate_poisson_gaussian"]
 
@@ -111,6 +110,8 @@ def estimate_poisson_gaussian(image: np.ndarray) -> PoissonGaussian:
         >>> round(deepam_tf.noise.estimate_poisson_gaussian(noisy).gain, 3)
         0.01
     """
+    import scipy.optimize  # takes a while to load, and nothing else here needs it
+
     levels, variances = [], []
     for channel in _channels(image):
         details = _details(channel).ravel()
