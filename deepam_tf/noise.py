@@ -110,8 +110,6 @@ def estimate_poisson_gaussian(image: np.ndarray) -> PoissonGaussian:
         >>> round(deepam_tf.noise.estimate_poisson_gaussian(noisy).gain, 3)
         0.01
     """
-    import scipy.optimize  # takes a while to load, and nothing else here needs it
-
     levels, variances = [], []
     for channel in _channels(image):
         details = _details(channel).ravel()
@@ -129,8 +127,12 @@ def estimate_poisson_gaussian(image: np.ndarray) -> PoissonGaussian:
     # An estimate of a variance is as uncertain as it is large.
     weights = 1 / np.maximum(variances, 0.1 * variances.mean() + np.finfo(np.float32).tiny)
     system = np.stack([levels, np.ones_like(levels)], axis=1) * weights[:, np.newaxis]
-    (gain, variance), _ = scipy.optimize.nnls(system, variances * weights)
-    return PoissonGaussian(float(gain), float(variance))
+    target = variances * weights
+    fit = np.linalg.lstsq(system, target, rcond=None)[0]
+    if fit.min() < 0:
+        # The best fit without negative parts then has one of them zero.
+        fit = np.where(fit < 0, 0.0, system.T @ target / np.square(system).sum(axis=0))
+    return PoissonGaussian(float(fit[0]), float(fit[1]))
 
 
 def _channels(image: np.ndarray) -> list[np.ndarray]:

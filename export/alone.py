@@ -21,7 +21,7 @@ AGREEMENT = 1e-5
 """Largest difference of a pixel, the image being in [0, 1]."""
 GRADIENT_AGREEMENT = 2e-2
 """Relative, in the Euclidean norm: folding rounds, and a rounding closes or opens some ReLU."""
-DIFFERENCE_STEP = 1e-2
+DIFFERENCE_STEP = 2e-3
 
 
 def main(folder: pathlib.Path) -> None:
