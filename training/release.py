@@ -19,11 +19,11 @@ from typing import Any
 import keras
 
 import deepam_tf
-from deepam_tf import data, image_io, pretrained
+from deepam_tf import pretrained
 from deepam_tf.inference import Restorer
 from training import evaluate_depth, evaluate_fusion
 from training.config import Data
-from training.evaluate import evaluate, gray_denoiser, means
+from training.evaluate import evaluate, gray_denoiser, gray_images, means
 from training.run_folder import read_config
 from training.tasks import noise_range
 
@@ -44,10 +44,7 @@ def _noise_levels(values: Data) -> dict[str, float]:
 
 
 def _denoising(folder: pathlib.Path, restorer: Restorer, values: Data) -> Figures:
-    images = {
-        path.name: data.to_channels(image_io.read(path).pixels, 1)[..., 0]
-        for path in image_io.list_images(folder)
-    }
+    images = gray_images(folder)
     return {
         suffix: means(evaluate(images, {"model": gray_denoiser(restorer, level)}, level), "model")
         for suffix, level in _noise_levels(values).items()
