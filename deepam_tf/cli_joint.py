@@ -56,6 +56,11 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="bring GUIDE to SCALE times the size of DEPTH first",
     )
+    upsample.add_argument(
+        "--no-snap",
+        action="store_true",
+        help="leave pixels beside an edge between its two surfaces where the network is unsure",
+    )
     upsample.add_argument("--model", default=_DEPTH_MODEL, help=f"weights ({_DEPTH_MODEL})")
     console.add_file_options(upsample)
     upsample.set_defaults(run=_upsample)
@@ -107,6 +112,7 @@ def _upsample(args: argparse.Namespace) -> int:
             scale=scale,
             offset=args.offset,
             valid=valid,
+            snap=not args.no_snap,
             on_tile=lambda: progress.advance(tiles),
         )
     write_depth(args.output, restored, depth.dtype, overwrite=args.force)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepam_tf.inference import Restorer
+from deepam_tf.planes import snap_to_planes
 from deepam_tf.sampling import interpolate_samples, take_samples
 
 __all__ = ["Observation", "observe", "upsample_depth"]
@@ -21,12 +22,20 @@ class Observation:
     Attributes:
         image: `[H, W, 1]` float32, samples interpolated, known values in [0, 1].
         mask: `[H, W, 1]` float32: 1 measured, 0 unknown, see `sampling`.
+        samples: `[h, w, 1]` float32, what was measured in the unit of `image`.
+        valid: `[h, w, 1]` float32: 0 in the holes of `samples`.
+        scale: pixels from sample to sample.
+        offset: position of the first sample in pixels.
         low: the value that became 0, in the map's unit.
         high: the value that became 1.
     """
 
     image: np.ndarray
     mask: np.ndarray
+    samples: np.ndarray
+    valid: np.ndarray
+    scale: int
+    offset: float
     low: float
     high: float
 
@@ -102,11 +111,13 @@ def observe(
     some = values[weights > 0]
     low, high = float(some.min()), float(some.max())
     unit = high - low if high > low else 1.0
+    samples, weights = (np.asarray(x) for x in ((values - low) / unit * weights, weights))
     image, mask = interpolate_samples(
-        tf.constant((values - low) / unit * weights), tf.constant(weights), size, scale,
-        offset=offset, limited=True,
-    )  # fmt: skip
-    return Observation(image.numpy(), mask.numpy(), low, low + unit)
+        tf.constant(samples), tf.constant(weights), size, scale, offset=offset, limited=True
+    )
+    return Observation(
+        image.numpy(), mask.numpy(), samples, weights, scale, offset, low, low + unit
+    )
 
 
 def upsample_depth(
@@ -117,6 +128,7 @@ def upsample_depth(
     scale: int | None = None,
     offset: float | None = None,
     valid: np.ndarray | None = None,
+    snap: bool = True,
     on_tile: Callable[[], object] = lambda: None,
 ) -> np.ndarray:
     """Upsample a depth map to the size of its guide, and fill its holes.
@@ -131,6 +143,8 @@ def upsample_depth(
         scale: see `observe`.
         offset: see `observe`.
         valid: see `observe`.
+        snap: whether pixels beside an edge take the value of one of the surfaces around, see
+            `planes.snap_to_planes`. Fewer pixels are wrong, those that are by more.
         on_tile: called after each tile, for a progress bar.
 
     Returns:
@@ -148,4 +162,12 @@ def upsample_depth(
     """
     observation = observe(depth, guide.shape[:2], scale=scale, offset=offset, valid=valid)
     restored = restorer(observation.image, guide=guide, mask=observation.mask, on_tile=on_tile)
+    if snap and observation.scale > 1:
+        restored = snap_to_planes(
+            tf.constant(restored),
+            tf.constant(observation.samples),
+            tf.constant(observation.valid),
+            observation.scale,
+            offset=observation.offset,
+        ).numpy()
     return observation.to_units(restored[..., 0]).astype(np.float32)

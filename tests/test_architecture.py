@@ -15,7 +15,7 @@ from tests import helpers
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = [
     {"_startup", "_codecs", "_crops", "_validation"},
-    {"operators", "solvers", "degradations", "metrics", "image_io", "noise"},
+    {"operators", "solvers", "degradations", "metrics", "image_io", "noise", "planes"},
     {"multigrid", "proximal", "depth_io", "_console", "_loading"},
     {"preconditioners"},
     {"reconstruction"},

@@ -103,3 +103,12 @@ def test_size_that_is_no_multiple_of_the_scale(restorer):
 def test_wrong_maps_are_refused(arguments, message):
     with pytest.raises(ValueError, match=rf"{message}"):
         depth_module.observe(arguments.pop("depth"), (32, 48), **arguments)
+
+
+def test_snapping_leaves_no_values_between_two_surfaces(restorer, rng):
+    low = np.where(np.arange(12) < 6, 1000.0, 3000.0) * np.ones([8, 1])
+    guide = rng.uniform(size=GUIDE.shape).astype(np.float32)
+    hard, soft = (upsample_depth(restorer, low, guide, snap=snap) for snap in (True, False))
+    beside = np.s_[:, 20:28]  # the samples of the edge are at 22 and 26
+    assert np.min(np.abs(soft[beside] - 1000)) > 0.1
+    np.testing.assert_allclose(np.unique(hard[beside].round(2)), [1000, 3000])

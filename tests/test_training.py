@@ -137,16 +137,27 @@ def test_intermediate_results_carry_a_loss(images):
     assert logs["loss"] == pytest.approx(sum(w * logs[n] for n, w in weights.items()), rel=1e-5)
 
 
-def test_small_errors_count_by_their_square():
-    delta = 0.02
-    changes = {"run.huber_delta": delta, "model.num_iterations": 2}
+@pytest.mark.parametrize(
+    ("loss", "error", "expected"),
+    [
+        ("l1", -0.5, 0.5),
+        ("huber", 0.5, 0.5 - 0.02 / 2),
+        ("huber", 0.01, 0.01**2 / (2 * 0.02)),
+        ("cauchy", 0.02, 0.02 * np.log(2)),
+        ("cauchy", -0.5, 0.02 * np.log1p(25.0**2)),
+    ],
+)
+def test_losses(loss, error, expected):
+    changes = {"run.loss": loss, "run.loss_scale": 0.02, "model.num_iterations": 2}
     config, task = replace(TINY, changes), find_task("denoise")
     trainer = make_trainer(make_model(config, task), config, task)
-    for error, expected in ((0.5, 0.5 - delta / 2), (0.01, 0.01**2 / (2 * delta))):
-        outputs = {name: tf.zeros([2, 4, 4, 1]) for name in ("restored", "u_1")}
-        target = {name: value + error for name, value in outputs.items()}
-        loss = trainer.compute_loss(None, target, outputs)
-        assert float(loss) == pytest.approx((1 + config.run.iterate_loss_weight) * expected)
+    outputs = {name: tf.zeros([2, 4, 4, 1]) for name in ("restored", "u_1")}
+    # Unknown pixels do not count, whatever is there.
+    known = tf.constant([[[1.0, 1.0, 0.0, 1.0]] * 4] * 2)
+    target = {n: error * known[..., None] + 9 * (1 - known[..., None]) for n in outputs}
+    value = float(trainer.compute_loss(None, target, outputs, dict.fromkeys(outputs, known)))
+    total = 1 + config.run.iterate_loss_weight
+    assert value == pytest.approx(0.75 * total * expected, rel=1e-5)
 
 
 @pytest.mark.slow

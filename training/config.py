@@ -128,8 +128,12 @@ class Run:
     Attributes:
         num_steps: optimizer steps in all.
         steps_per_epoch: steps between validations and checkpoints.
-        huber_delta: errors below it count by their square, so that what cannot be foretold
-            (the last digit of a depth map) does not drown the rest; 0: the paper's L1.
+        loss: of an error `e`, with the scale `s`: `l1`, `|e|`, the paper's; `huber`, which
+            counts errors below `s` by their square, so that what cannot be foretold (the last
+            digit of a depth map) does not drown the rest; `cauchy`, `s log(1 + (e / s)^2)`,
+            under which large errors also count by their ratio alone: halving one of 60 gains
+            what halving one of 6 does.
+        loss_scale: `s`, in units of [0, 1]; `l1` has none.
         iterate_loss_weight: weight of the loss on `u_1 .. u_{K-1}` beside that on `u_K`: it
             keeps the intermediate results images.
         dtype: Keras dtype policy of the networks.
@@ -139,7 +143,8 @@ class Run:
 
     num_steps: int = 8500
     steps_per_epoch: int = 500
-    huber_delta: float = 0.0
+    loss: Literal["l1", "huber", "cauchy"] = "l1"
+    loss_scale: float = 0.015
     iterate_loss_weight: float = 0.2
     dtype: Literal["float32", "mixed_bfloat16", "float64"] = "mixed_bfloat16"
     jit_compile: bool = False
@@ -186,7 +191,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         values = flat(self)
         positive = (
-            *("filters", "candidates", "crop_size", "batch_size"),
+            *("filters", "candidates", "crop_size", "batch_size", "loss_scale"),
             *("num_steps", "steps_per_epoch", "rtol"),
         )
         for name, value in values.items():

@@ -44,7 +44,7 @@ FAST_DEPTH = {
     "data.candidates": 3,
     "data.crop_size": 96,
     "optimizer.learning_rate": 2e-3,
-    "run.huber_delta": 0.015,
+    "run.loss": "huber",
 }
 
 TASKS: dict[str, dict[str, Any]] = {

@@ -13,6 +13,28 @@ from training.tasks import Task
 __all__ = ["Trainer", "make_model", "make_trainer"]
 
 
+def _huber(scale: float):
+    def loss(true, restored):
+        return keras.losses.huber(true, restored, delta=scale) / scale  # grows as L1 does
+
+    return loss
+
+
+def _cauchy(scale: float):
+    def loss(true, restored):
+        return scale * tf.reduce_mean(tf.math.log1p(tf.square((restored - true) / scale)), axis=-1)
+
+    return loss
+
+
+LOSSES = {
+    "l1": lambda scale: "mean_absolute_error",
+    "huber": _huber,
+    "cauchy": _cauchy,
+}
+"""By `run.loss`: of the scale, what Keras takes."""
+
+
 @keras.saving.register_keras_serializable(package="deepam_tf")
 class Trainer(keras.Model):
     """A functional model whose steps clip the gradient of the whole batch and report its norm.
@@ -137,10 +159,8 @@ def make_trainer(model: DeepAM, config: TrainingConfig, task: Task) -> Trainer:
         clipnorm=config.optimizer.clipnorm,
         name="trainer",
     )
-    delta = config.run.huber_delta
-    # Divided by delta, it grows as L1 does.
-    loss, unit = (keras.losses.Huber(delta), 1 / delta) if delta else ("mean_absolute_error", 1.0)
-    weights = {**dict.fromkeys(names, config.run.iterate_loss_weight * unit), "restored": unit}
+    loss = LOSSES[config.run.loss](config.run.loss_scale)
+    weights = {**dict.fromkeys(names, config.run.iterate_loss_weight), "restored": 1.0}
     trainer.compile(
         optimizer=make_optimizer(config),
         loss=dict.fromkeys(names, loss),
