@@ -35,8 +35,9 @@ import deepam_tf
 from deepam_tf import degradations, image_io
 from deepam_tf.inference import Restorer
 from training import peers
-from training.evaluate import evaluate, gray_denoiser, gray_images, means
+from training.evaluate import denoiser, read_images
 from training.paper_tables import models_for
+from training.scores import evaluate, means
 
 __all__ = ["Cost", "convolution_cost", "main", "measure"]
 
@@ -102,7 +103,7 @@ def measure(name: str, folder: pathlib.Path, dncnn: pathlib.Path | None, every: 
     Raises:
         ValueError: if the method's package or weights are missing.
     """
-    images = dict(list(gray_images(folder).items())[::every])
+    images = dict(list(read_images(folder).items())[::every])
     stddev = SIGMA / 255
     weights, operations = 0, 0.0
     if name == "BM3D":
@@ -120,7 +121,7 @@ def measure(name: str, folder: pathlib.Path, dncnn: pathlib.Path | None, every: 
         noisy = (first + degradations.benchmark_noise(first.shape, stddev, 0)).astype(np.float32)
         weights = model.count_params()
         operations = convolution_cost(model) + _solver_cost(model, noisy)
-        denoise = gray_denoiser(Restorer(model), stddev)
+        denoise = denoiser(Restorer(model), stddev)
     before = _peak()
     scores = evaluate(images, {name: denoise}, stddev)
     own = [score for score in scores if score.method == name]

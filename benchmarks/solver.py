@@ -32,7 +32,7 @@ import tensorflow as tf
 import deepam_tf
 from benchmarks import linear_solvers, solver_cost
 from deepam_tf import data, degradations, image_io, preconditioners
-from training import evaluate
+from training import scores
 
 matplotlib.use("Agg")
 
@@ -106,7 +106,7 @@ def systems(sizes: list[int], out: pathlib.Path, console: rich.console.Console) 
                     continue
                 results.append(dataclasses.replace(run(size, kind), method=method))
                 seconds = results[-1].seconds
-                evaluate.write_csv(out / "systems.csv", results, header)
+                scores.write_csv(out / "systems.csv", results, header)
     for size in sizes:
         console.print(_table([r for r in results if r.size == size], size))
     bandwidth = solver_cost.copy_bandwidth()

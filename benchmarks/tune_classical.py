@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from deepam_tf import classical, data
 from training import peers
-from training.evaluate import evaluate, summary_table
+from training.scores import evaluate, summary_table
 
 STEPS = (0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+import deepam_tf
 from training import (
     bilateral_solver,
     depth_peers,
@@ -16,6 +17,7 @@ from training import (
     evaluate_fusion,
     paper_tables,
     peers,
+    scores,
 )
 
 
@@ -31,8 +33,8 @@ def folder(tmp_path, rng):
 
 def test_evaluation_by_hand(rng):
     images = {f"{i}.png": rng.uniform(size=(16, 18)).astype(np.float32) for i in range(2)}
-    scores = evaluate.evaluate(images, {"half": lambda noisy: 0.5 * noisy + 2 * (noisy > 1)}, 0.1)
-    by_name = {(score.image, score.method): score for score in scores}
+    found = scores.evaluate(images, {"half": lambda noisy: 0.5 * noisy + 2 * (noisy > 1)}, 0.1)
+    by_name = {(score.image, score.method): score for score in found}
     for index, (name, clean) in enumerate(images.items()):
         noisy = clean + 0.1 * np.random.default_rng(index).standard_normal(clean.shape)
         mse = np.mean((noisy - clean) ** 2)
@@ -56,6 +58,31 @@ def test_evaluation_command_writes_protocol_and_scores(tmp_path, folder, capsys)
     ours = [float(row["psnr"]) for row in rows if row["method"] == "denoise_gray_s25"]
     noisy = [float(row["psnr"]) for row in rows if row["method"] == "noisy"]
     assert np.mean(ours) > np.mean(noisy) + 3
+
+
+def test_colour_is_restored_channel_by_channel_where_a_model_has_one(tmp_path, folder, rng):
+    for i in range(2):
+        image = cv2.GaussianBlur(rng.uniform(0, 255, (32, 36, 3)), (0, 0), 3)
+        cv2.imwrite(str(folder / f"color{i}.png"), image.astype(np.uint8))
+    names = tmp_path / "names.txt"
+    names.write_text("first val/color1.png 0.5\n2 elsewhere/color0.png\n")
+    images = evaluate.read_images(folder, 3, only=names)
+    assert {name: image.shape for name, image in images.items()} == {
+        "color0.png": (32, 36, 3),
+        "color1.png": (32, 36, 3),
+    }
+    restore = evaluate.denoiser(deepam_tf.Restorer(deepam_tf.load_pretrained("denoise_gray")), 0.1)
+    image = images["color0.png"]
+    np.testing.assert_allclose(restore(image)[..., 1], restore(image[..., 1]), atol=1e-5)
+    out = tmp_path / "scores.csv"
+    command = ["--data", str(folder), "--only", str(names), "--color", "--model", "denoise_gray"]
+    assert evaluate.main([*command, "--out", str(out)]) == 0
+    text = out.read_text()
+    assert "2 images, colour" in text
+    assert text.count("denoise_gray,") == 2
+    assert evaluate.main([*command, "--dncnn", str(tmp_path)]) == 2
+    names.write_text("none.png")
+    assert evaluate.main(command) == 2
 
 
 def test_paper_tables_measure_what_ships_beside_the_papers_figures(tmp_path, folder, capsys):

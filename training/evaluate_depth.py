@@ -27,7 +27,7 @@ from deepam_tf import data, image_io, metrics, sampling
 from deepam_tf.depth import upsample_depth
 from deepam_tf.inference import Restorer
 from training import depth_peers
-from training.evaluate import provenance, write_csv
+from training.scores import provenance, write_csv
 
 __all__ = ["Score", "figures", "main", "observe", "score"]
 

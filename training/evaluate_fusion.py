@@ -23,7 +23,7 @@ import deepam_tf
 from deepam_tf import data, degradations, image_io, metrics
 from deepam_tf.inference import Restorer
 from training import peers
-from training.evaluate import evaluate, means, provenance, summary_table, write_csv
+from training.scores import evaluate, means, provenance, summary_table, write_csv
 
 __all__ = ["figures", "main"]
 

@@ -23,15 +23,8 @@ import deepam_tf
 from deepam_tf import classical, image_io, pretrained
 from deepam_tf.inference import Restorer
 from training import peers
-from training.evaluate import (
-    Score,
-    evaluate,
-    gray_denoiser,
-    gray_images,
-    own_classical,
-    provenance,
-    write_csv,
-)
+from training.evaluate import denoiser, own_classical, read_images
+from training.scores import Score, evaluate, provenance, write_csv
 
 __all__ = ["PAPER_1", "PAPER_2", "main", "models_for", "table_1", "table_2"]
 
@@ -93,7 +86,7 @@ def _methods(sigma: int, args: argparse.Namespace) -> dict[str, peers.Denoiser]:
     if args.dncnn is not None:
         methods["DnCNN"] = peers.dncnn(args.dncnn / f"sigma{sigma}.npz")
     for name in models_for(stddev, args.model):
-        methods[name] = gray_denoiser(Restorer(deepam_tf.load_pretrained(name)), stddev)
+        methods[name] = denoiser(Restorer(deepam_tf.load_pretrained(name)), stddev)
     return methods
 
 
@@ -175,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(sigma: int, folder: pathlib.Path, args: argparse.Namespace) -> list[Score]:
-    images = gray_images(folder)
+    images = read_images(folder)
     methods = _methods(sigma, args)
     with rich.progress.Progress(transient=True) as progress:
         task = progress.add_task(f"{folder.name}, sigma {sigma}", total=len(images) * len(methods))

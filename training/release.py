@@ -23,8 +23,9 @@ from deepam_tf import pretrained
 from deepam_tf.inference import Restorer
 from training import evaluate_depth, evaluate_fusion
 from training.config import Data
-from training.evaluate import evaluate, gray_denoiser, gray_images, means
+from training.evaluate import denoiser, read_images
 from training.run_folder import read_config
+from training.scores import evaluate, means
 from training.tasks import noise_range
 
 __all__ = ["main"]
@@ -44,9 +45,9 @@ def _noise_levels(values: Data) -> dict[str, float]:
 
 
 def _denoising(folder: pathlib.Path, restorer: Restorer, values: Data) -> Figures:
-    images = gray_images(folder)
+    images = read_images(folder, values.image_channels)
     return {
-        suffix: means(evaluate(images, {"model": gray_denoiser(restorer, level)}, level), "model")
+        suffix: means(evaluate(images, {"model": denoiser(restorer, level)}, level), "model")
         for suffix, level in _noise_levels(values).items()
     }
 
