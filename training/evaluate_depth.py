@@ -114,13 +114,14 @@ def figures(
     return {"bad_matching_percentage": round(float(bad), 3), "rmse": round(float(error), 3)}
 
 
-def _restored(restorer: Restorer, sample: depth_peers.Sample) -> np.ndarray:
+def _restored(restorer: Restorer, sample: depth_peers.Sample, *, snap: bool = True) -> np.ndarray:
     return upsample_depth(
         restorer,
         sample.low,
         sample.guide.astype(np.float32) / 255,
         scale=sample.scale,
         valid=sample.low > 0,
+        snap=snap,
     )
 
 
@@ -142,6 +143,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--every", type=int, default=1, help="use every n-th frame (1)")
     parser.add_argument("--scales", type=int, nargs="+", default=[4, 8, 16])
     parser.add_argument("--model", nargs="*", default=["upsample_depth"], help="shipped weights")
+    parser.add_argument(
+        "--no-snap",
+        action="store_true",
+        help="measure what the networks give, not yet decided for one surface",
+    )
     parser.add_argument("--out", type=pathlib.Path, help="CSV; results/DATA_depth.csv by default")
     args = parser.parse_args(argv)
     console = rich.console.Console()
@@ -157,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
                 if args.tune is not None:
                     methods |= _tuned(args, scale, progress)
                 methods |= {
-                    name: functools.partial(_restored, restorer)
+                    name: functools.partial(_restored, restorer, snap=not args.no_snap)
                     for name, restorer in restorers.items()
                 }
                 task = progress.add_task(f"x{scale}", total=len(frames) * len(methods))
