@@ -110,6 +110,11 @@ RECIPES["denoise_gray"] = replace(
         "run.num_steps": 20000,
     },
 )
+RECIPES["denoise_color"] = replace(
+    # The three channels together.
+    RECIPES["denoise_gray"],
+    {"data.image_channels": 3, "optimizer.learning_rate": 3e-3, "run.num_steps": 4500},
+)
 RECIPES["upsample_depth"] = replace(
     # One network for every scale, on the grid of 2x2 blocks, that sees differences alone.
     RECIPES["depth_x8_fast"],
