@@ -71,7 +71,7 @@ def figure_7(folder: pathlib.Path, names: list[str], sigma: float | None):
 def figure_8(folder: pathlib.Path, names: list[str], sigma: float | None):
     """Noisy, near infrared, BM3D, ours without and with near infrared; whole and in detail."""
     fusion = Restorer(deepam_tf.load_pretrained("fuse_nir"))
-    alone = Restorer(deepam_tf.load_pretrained("denoise_gray"))
+    alone = Restorer(deepam_tf.load_pretrained("denoise_color"))
     figure, axes = plt.subplots(
         2 * len(names), 5, figsize=(20, 7 * len(names)), constrained_layout=True
     )
@@ -83,7 +83,7 @@ def figure_8(folder: pathlib.Path, names: list[str], sigma: float | None):
             f"{name}, sigma {255 * stddev:.0f}": noisy,
             "near infrared": guide[..., 0],
             "BM3D": peers.color_bm3d(stddev)(noisy),
-            "DeepAM(2), channel by channel": alone(noisy, noise_stddev=stddev),
+            "DeepAM(2) without a guide": alone(noisy, noise_stddev=stddev),
             "DeepAM(2) with near infrared": fusion(noisy, guide=guide, noise_stddev=stddev),
         }
         top, left = ((side - _CROP) // 2 for side in noisy.shape[:2])

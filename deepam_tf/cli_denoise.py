@@ -9,17 +9,18 @@ import os
 import pathlib
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from deepam_tf import _console as console
 from deepam_tf import image_io, noise
 from deepam_tf.classical import METHODS
 from deepam_tf.inference import Restorer
-from deepam_tf.pretrained import load_pretrained, noise_range
+from deepam_tf.pretrained import load_pretrained, noise_range, pretrained_card
 
 __all__ = ["add_command"]
 
-_DEFAULT_MODEL = "denoise_gray"
+_GRAY_MODEL, _COLOR_MODEL = "denoise_gray", "denoise_color"
 _LEAST_STDDEV = 0.1 / 255  # a classical regulariser has no meaning without noise
 
 
@@ -47,7 +48,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         help="the noise grows with the light, as in raw pictures: estimate gain and read noise, "
         "and tell the model the level of every pixel",
     )
-    parser.add_argument("--model", default=_DEFAULT_MODEL, help=f"weights ({_DEFAULT_MODEL})")
+    parser.add_argument("--model", help=f"weights ({_GRAY_MODEL}, {_COLOR_MODEL} for colour)")
     parser.add_argument(
         "--method",
         choices=["deepam", *METHODS],
@@ -100,17 +101,30 @@ def _denoise(args: argparse.Namespace) -> int:
     return console.SOME_FAILED if failures else 0
 
 
-def _restorers(args: argparse.Namespace) -> Callable[[float], Restorer]:
-    """The restorer for a noise level: one for all, where it is told the level."""
+def _model_name(pixels: np.ndarray, args: argparse.Namespace) -> str:
+    """The weights for a picture, unless others were asked for."""
+    if args.model is not None:
+        return args.model
+    # A gray picture in a colour file has the same noise in all channels, which the weights for
+    # colour would take for the picture.
+    colorful = pixels.shape[-1] == 3 and bool(np.any(pixels[..., :1] != pixels[..., 1:]))
+    return _COLOR_MODEL if colorful else _GRAY_MODEL
+
+
+def _restorers(args: argparse.Namespace) -> Callable[[np.ndarray, float], Restorer]:
+    """The restorer for a picture of a noise level, made when first needed."""
     if args.method != "deepam":
         method = METHODS[args.method]
-        return functools.lru_cache(maxsize=1)(
+        classical = functools.lru_cache(maxsize=1)(
             lambda stddev: Restorer(
                 functools.partial(method, noise_stddev=max(stddev, _LEAST_STDDEV)), tile=args.tile
             )
         )
-    restorer = Restorer(load_pretrained(args.model), tile=args.tile)
-    return lambda stddev: restorer
+        return lambda pixels, stddev: classical(stddev)
+    if args.model is not None:
+        pretrained_card(args.model)  # a wrong name is an error now, not one for each file
+    network = functools.cache(lambda name: Restorer(load_pretrained(name), tile=args.tile))
+    return lambda pixels, stddev: network(_model_name(pixels, args))
 
 
 def _noise_stddev(source: pathlib.Path, pixels, args: argparse.Namespace) -> float:
@@ -121,11 +135,12 @@ def _noise_stddev(source: pathlib.Path, pixels, args: argparse.Namespace) -> flo
         sigma = 255 * noise.estimate_noise_stddev(pixels)
         console.errors.print(f"{source}: noise estimated, sigma {sigma:.1f}")
     if args.method == "deepam":
-        low, high = (255 * level for level in noise_range(args.model))
+        name = _model_name(pixels, args)
+        low, high = (255 * level for level in noise_range(name))
         if sigma > high + 0.5 or sigma < low - 0.5:
             levels = f"sigma {low:g}" + (f" to {high:g}" if high > low else " alone")
             console.errors.print(
-                f"note: {args.model} was trained for {levels}; at sigma {sigma:.3g} it removes "
+                f"note: {name} was trained for {levels}; at sigma {sigma:.3g} it removes "
                 f"too {'little' if sigma > high else 'much'}."
             )
     return sigma / 255
@@ -136,7 +151,7 @@ def _noise_map(source: pathlib.Path, pixels, restorer: Restorer, args: argparse.
     if not restorer.takes_noise_stddev:
         raise ValueError(
             "`--signal-dependent` needs weights that are told the noise. Received: --model "
-            f"{args.model}. {_DEFAULT_MODEL} is."
+            f"{args.model}. {_GRAY_MODEL} is."
         )
     found = noise.estimate_poisson_gaussian(pixels)
     dark, bright = (255 * (found.gain * x + found.variance) ** 0.5 for x in (0.0, 1.0))
@@ -151,11 +166,11 @@ def _denoise_file(source, target, restorers, args, progress) -> None:
     # Before minutes of work: would the result find its place?
     image_io.check_writable(target, picture, overwrite=args.force)
     if args.signal_dependent:
-        restorer = restorers(0.0)
+        restorer = restorers(picture.pixels, 0.0)
         told = _noise_map(source, picture.pixels, restorer, args)
     else:
         told = _noise_stddev(source, picture.pixels, args)
-        restorer = restorers(told)
+        restorer = restorers(picture.pixels, told)
     height, width, _ = picture.pixels.shape
     tiles = progress.add_task(source.name, total=restorer.count_tiles(height, width))
     restored = restorer(

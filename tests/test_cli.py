@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 import deepam_tf
-from deepam_tf import cli, image_io
+from deepam_tf import cli, cli_denoise, image_io
+from deepam_tf.pretrained import load_pretrained
 
 COMMAND = pathlib.Path(sysconfig.get_path("scripts")) / "deepam"
 
@@ -140,6 +141,31 @@ def test_nothing_is_overwritten_without_force(tmp_path, capsys, scene):
     assert "--force" in err
     assert in_process(capsys, "denoise", path, path, "--force")[0] == 0
     assert path.read_bytes() != before
+
+
+def test_colour_and_gray_take_weights_of_their_own(tmp_path, capsys, monkeypatch, scene, rng):
+    """A gray picture in a colour file counts as gray: its noise is the same in all channels."""
+    loaded = []
+
+    def load(name):
+        loaded.append(name)
+        return load_pretrained(name)
+
+    monkeypatch.setattr(cli_denoise, "load_pretrained", load)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    gray = cv2.cvtColor(scene, cv2.COLOR_BGR2GRAY) if scene.ndim == 3 else scene
+    noise = rng.normal(0, 10, (*gray.shape, 3))
+    cv2.imwrite(str(folder / "a_gray.png"), gray)
+    cv2.imwrite(str(folder / "b_threefold.png"), np.repeat(gray[..., None], 3, axis=-1))
+    assert in_process(capsys, "denoise", folder, tmp_path / "out")[0] == 0
+    assert loaded == ["denoise_gray"]
+    threefold = cv2.imread(str(tmp_path / "out" / "b_threefold.png"))
+    np.testing.assert_array_equal(threefold[..., 0], threefold[..., 2])
+    color = np.clip(gray[..., None] + noise, 0, 255).astype(np.uint8)
+    cv2.imwrite(str(folder / "c_color.png"), color)
+    assert in_process(capsys, "denoise", folder, tmp_path / "more")[0] == 0
+    assert loaded[1:] == ["denoise_gray", "denoise_color"]
 
 
 def test_a_level_the_weights_do_not_cover_is_said(tmp_path, capsys, scene):

@@ -36,6 +36,12 @@ def test_one_model_for_all_levels_is_near_those_of_one():
         assert results[f"{dataset}, sigma 25"]["psnr"] >= alone[dataset]["psnr"] - 0.1
 
 
+def test_channels_together_are_better_than_one_by_one():
+    results = pretrained.pretrained_card("denoise_color")["results"]
+    # denoise_gray, channel by channel: 28.97 (`training.evaluate --color`).
+    assert results["BSD68_color, sigma 25"]["psnr"] >= 28.97 + 0.8
+
+
 def test_weights_of_one_level_reach_what_is_required_of_them():
     results = pretrained.pretrained_card("denoise_gray_s25")["results"]
     assert results["BSD68"]["psnr"] >= 29.05

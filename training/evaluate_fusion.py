@@ -23,6 +23,7 @@ import deepam_tf
 from deepam_tf import data, degradations, image_io, metrics
 from deepam_tf.inference import Restorer
 from training import peers
+from training.evaluate import denoiser
 from training.scores import evaluate, means, provenance, summary_table, write_csv
 
 __all__ = ["figures", "main"]
@@ -41,7 +42,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--sigma", type=float, default=50.0, help="noise level, 0..255")
     parser.add_argument("--model", nargs="*", default=["fuse_nir"], help="shipped weights")
     parser.add_argument(
-        "--denoiser", nargs="*", default=["denoise_gray"], help="shipped weights without a guide"
+        "--denoiser",
+        nargs="*",
+        default=["denoise_color", "denoise_gray"],
+        help="shipped weights without a guide",
     )
     parser.add_argument("--peers", action="store_true", help="BM3D too")
     parser.add_argument(
@@ -64,7 +68,8 @@ def main(argv: list[str] | None = None) -> int:
         if args.tune is not None:
             methods |= _tuned_guided_filter(_pairs(args.tune), stddev)
         for name in args.denoiser:
-            methods[f"{name}, without NIR"] = _denoiser(name, stddev)
+            restore = denoiser(Restorer(deepam_tf.load_pretrained(name)), stddev)
+            methods[f"{name}, without NIR"] = lambda noisy, guide, restore=restore: restore(noisy)
         for name in args.model:
             methods[name] = _fusion(name, stddev)
         with rich.progress.Progress(transient=True) as progress:
@@ -144,12 +149,6 @@ def figures(folder: pathlib.Path, restorer: Restorer, noise_stddev: float) -> di
         guides={name: guide for name, (_, guide) in pairs.items()},
     )
     return means(scores, "model")
-
-
-def _denoiser(name: str, stddev: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    restorer = Restorer(deepam_tf.load_pretrained(name))
-    level = stddev if restorer.takes_noise_stddev else None
-    return lambda noisy, guide: restorer(noisy, noise_stddev=level)
 
 
 def _fusion(name: str, stddev: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
