@@ -93,12 +93,12 @@ def snap_to_planes(
 
 
 def _slopes(low: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return _limited_slope(low, -3), _limited_slope(low, -2)
+    down, right = (_limited_slope(low, low.shape[axis], axis) for axis in (-3, -2))
+    return down, right
 
 
-def _limited_slope(low: tf.Tensor, axis: int) -> tf.Tensor:
+def _limited_slope(low: tf.Tensor, count: int, axis: int) -> tf.Tensor:
     """The smaller of the differences to both neighbours along an axis, 0 if they disagree."""
-    count = low.shape[axis]
     if count == 1:
         return tf.zeros_like(low)
     before = tf.gather(low, [0, *range(count - 1)], axis=axis)

@@ -15,7 +15,8 @@ __all__ = ["Trainer", "make_model", "make_trainer"]
 
 def _huber(scale: float):
     def loss(true, restored):
-        return keras.losses.huber(true, restored, delta=scale) / scale  # grows as L1 does
+        # Divided by the scale, it grows as L1 does.
+        return keras.ops.divide(keras.losses.huber(true, restored, delta=scale), scale)
 
     return loss
 
