@@ -37,8 +37,11 @@ class DeepAM(keras.Model):
     multiplies `gamma`. 0 marks a hole, where `f` may be any number; values between may tell
     measured pixels (1) from interpolated ones.
 
-    The networks see the noise level and the mask; where there is either, those after the
-    first also see the observation `f` beside `u_{k-1}`.
+    With `hint_channels` the networks are told more about every pixel, in any units of order 1:
+    an input `"hints"`, `[B, H, W, hint_channels]`, for instance `planes.compare_neighbors`.
+
+    The networks see the noise level, the mask and the hints; where there is any of them, those
+    after the first also see the observation `f` beside `u_{k-1}`.
 
     With `shift_invariant` they see differences alone: `D u_{k-1}`, `f - u_{k-1}` and the
     gradients of the guide. Then a constant added to `f` is added to every `u_k` (and one
@@ -60,6 +63,7 @@ class DeepAM(keras.Model):
             network half way; `"early"`: it is one more input of the aggregation network
             (paper, eq. 9).
         mask: take a mask as an input.
+        hint_channels: channels of hints; 0: there are none.
         preconditioner: of the solves, a name that `reconstruct` takes; `"multigrid"` suits
             masks with wide holes.
         rtol: relative tolerance of the linear solves.
@@ -96,6 +100,7 @@ class DeepAM(keras.Model):
         guide_channels: int = 0,
         guidance: str = "joined",
         mask: bool = False,
+        hint_channels: int = 0,
         preconditioner: str = "jacobi",
         rtol: float = 1e-5,
         max_steps: int = 500,
@@ -122,7 +127,12 @@ class DeepAM(keras.Model):
             )
         if mask:
             inputs["mask"] = keras.Input((None, None, 1), dtype=solve_dtype, name="mask")
+        if hint_channels:
+            inputs["hints"] = keras.Input(
+                (None, None, hint_channels), dtype=solve_dtype, name="hints"
+            )
         told = [inputs[name] for name in ("noise_stddev", "mask") if name in inputs]
+        hints = [inputs["hints"]] if hint_channels else []
         guides = [inputs["guide"]] if guide_channels else []
         seen_guide_channels = guide_channels
         if shift_invariant and guide_channels:
@@ -131,13 +141,13 @@ class DeepAM(keras.Model):
         u = image
         iterates = {}
         for k in range(1, num_iterations + 1):
-            observed = [image] if told and k > 1 else []
+            observed = [image] if (told or hints) and k > 1 else []
             if observed and shift_invariant:
                 difference = keras.layers.Subtract(
                     dtype=solve_dtype, name=f"iteration_{k}_difference"
                 )
                 observed = [difference([image, u])]
-            seen = [u, *told, *observed, *guides]
+            seen = [u, *told, *observed, *hints, *guides]
             v, gamma = AggregationNetwork(
                 image_channels,
                 filters=filters,
@@ -180,6 +190,7 @@ class DeepAM(keras.Model):
         self.guide_channels = guide_channels
         self.guidance = guidance
         self.mask = mask
+        self.hint_channels = hint_channels
         self.preconditioner = preconditioner
         self.rtol = rtol
         self.max_steps = max_steps
@@ -214,6 +225,7 @@ class DeepAM(keras.Model):
             "guide_channels": self.guide_channels,
             "guidance": self.guidance,
             "mask": self.mask,
+            "hint_channels": self.hint_channels,
             "preconditioner": self.preconditioner,
             "rtol": self.rtol,
             "max_steps": self.max_steps,

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing import event_accumulator
 
 import deepam_tf
 from deepam_tf import data as train_data
-from training import average, release, run_folder, train
+from training import average, release, run_folder, train, warm_start
 from training.config import TrainingConfig
 from training.settings import replace
 from training.tasks import Examples, find_task
@@ -317,6 +317,34 @@ def test_a_run_can_start_from_another(tmp_path, images):
     still = replace(TINY, {"run.num_steps": 2, "optimizer.learning_rate": 0.0})
     model = train.train(still, images, NONE, tmp_path, initial_model=start, verbose=0)
     for a, b in zip(model.trainable_variables, start.trainable_variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("pixel_unshuffle", [1, 2])
+def test_a_model_with_hints_starts_as_one_without(rng, pixel_unshuffle):
+    options = {"filters": 8, "depth": 6, "guide_channels": 3, "mask": True}
+    options |= {"pixel_unshuffle": pixel_unshuffle, "shift_invariant": True}
+    source = deepam_tf.DeepAM(2, **options)
+    for variable in source.trainable_variables:
+        variable.assign(0.2 * rng.standard_normal(variable.shape))
+    model = deepam_tf.DeepAM(2, hint_channels=5, **options)
+    warm_start.adopt_weights(model, source)
+    inputs = {
+        name: tf.constant(rng.uniform(size=(1, 12, 14, channels)), tf.float32)
+        for name, channels in {"image": 1, "guide": 3, "mask": 1, "hints": 5}.items()
+    }
+    expected = source({name: x for name, x in inputs.items() if name != "hints"})["restored"]
+    np.testing.assert_allclose(model(inputs)["restored"], expected, atol=1e-5)
+
+
+def test_weights_of_another_architecture_are_refused():
+    model = deepam_tf.DeepAM(1, filters=8, depth=3)
+    before = [x.copy() for x in model.get_weights()]
+    for other in ({"filters": 16}, {"depth": 4}, {"image_channels": 3}, {"num_iterations": 2}):
+        source = deepam_tf.DeepAM(**{"num_iterations": 1, "filters": 8, "depth": 3, **other})
+        with pytest.raises(ValueError, match=r"architecture.*Received"):
+            warm_start.adopt_weights(model, source)
+    for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

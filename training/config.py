@@ -68,6 +68,8 @@ class Data:
             small shifts, see `deepam_tf.degradations.vary_pair`.
         candidates: crops of depth maps drawn for each that is taken, see
             `deepam_tf.data.depth_crops`.
+        hints: whether networks for depth maps are told how samples and guide compare, see
+            `deepam_tf.planes.compare_neighbors`.
         crop_size: side of the training crops in pixels.
         batch_size: crops in a step, on all devices together.
         validation_images: how many are held out, at most one in ten.
@@ -82,6 +84,7 @@ class Data:
     border: int = 0
     vary_pairs: bool = False
     candidates: int = 1
+    hints: bool = False
     crop_size: int = 64
     batch_size: int = 8
     validation_images: int = 4

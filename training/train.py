@@ -27,6 +27,7 @@ from training.recipes import RECIPES, find_recipe
 from training.settings import read_values, replace, to_toml
 from training.tasks import Examples, Task, find_task
 from training.trainer import Trainer, make_model, make_trainer
+from training.warm_start import adopt_weights
 
 __all__ = ["main", "train"]
 
@@ -49,7 +50,7 @@ def train(
         examples: what to cut the training crops from.
         validation: restored whole after each epoch.
         out: folder of the run, see `training.run_folder`.
-        initial_model: whose weights to start from, of the same architecture.
+        initial_model: whose weights to start from, see `training.warm_start`.
         command: what to note in the run's record.
         strategy: one of `training.distributed.STRATEGIES`.
         verbose: of `keras.Model.fit`; 1 is a progress bar.
@@ -68,7 +69,7 @@ def train(
     with devices.scope():
         model = make_model(config, task)
         if initial_model is not None:
-            model.set_weights(initial_model.get_weights())
+            adopt_weights(model, initial_model)
         trainer = make_trainer(model, config, task)
     checkpoint = ResumableCheckpoint(out / "checkpoints", trainer)
     writes = distributed.is_chief(devices)
