@@ -57,7 +57,7 @@ class Cost:
     psnr: float
 
 
-def convolution_cost(model: keras.Model) -> float:
+def convolution_cost(model: deepam_tf.DeepAM) -> float:
     """Multiply-adds of the convolutions for each pixel of the image.
 
     Args:
@@ -66,8 +66,12 @@ def convolution_cost(model: keras.Model) -> float:
     Returns:
         Their number.
     """
-    kernels = [w for w in model.trainable_weights if len(w.shape) == 4]
-    return sum(float(np.prod(kernel.shape)) for kernel in kernels) / model.pixel_unshuffle**2
+    return sum(
+        float(np.prod(kernel.shape)) / network.pixel_unshuffle**2
+        for network in model.networks
+        for kernel in network.trainable_weights
+        if len(kernel.shape) == 4
+    )
 
 
 def _solver_cost(model: keras.Model, noisy: np.ndarray) -> float:

@@ -200,11 +200,12 @@ def depth_crops(
         return inputs, {"restored": depth}, {"restored": valid[..., 0]}
 
     def with_rate(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
-        depth, valid, guide, seed = in_own_range(crops, number, seed)
-        interpolated, *_ = observe_coarse(depth, valid, scales, seed)
+        parts = in_own_range(crops, number, seed)
+        depth, valid, _, observed_seed = parts
+        interpolated, *_ = observe_coarse(depth, valid, scales, observed_seed)
         missed = valid * tf.cast(tf.abs(depth - interpolated) > _MISSED, tf.float32)
         # The constant gives smooth crops a chance, in proportion to the size of the crop.
-        return (depth, valid, guide, seed), tf.reduce_mean(missed) + _SMOOTH_RATE
+        return parts, tf.reduce_mean(missed) + _SMOOTH_RATE
 
     crops = functools.partial(
         random_crops,

@@ -50,11 +50,11 @@ class Observation:
         """
         valid = tf.constant(self.valid)
         low = fill_holes(tf.constant(self.samples), valid)
-        image, guide = tf.constant(self.image), tf.constant(guide, tf.float32)
+        image, seen = tf.constant(self.image), tf.constant(guide, tf.float32)
 
         def of_window(window: tuple[slice, slice]) -> np.ndarray:
             return compare_neighbors(
-                image, low, valid, guide, self.scale, offset=self.offset, window=window
+                image, low, valid, seen, self.scale, offset=self.offset, window=window
             ).numpy()
 
         return of_window

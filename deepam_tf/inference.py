@@ -61,7 +61,7 @@ class Restorer:
             self._companions = {
                 name: tensor.shape[-1] for name, tensor in model.input.items() if name != "image"
             }
-            self._block = model.pixel_unshuffle
+            self._block = model.block
             run = functools.partial(_restored, model)
         # One trace for all sizes: it is called with None for every dimension but the last.
         channels = {"image": self.image_channels, **self._companions}

@@ -8,6 +8,9 @@ with `u_0 = f`, weights of its own for every `k`, and `u_K` the restored image.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import keras
 
 from deepam_tf.layers import ImageGradient, Reconstruction
@@ -50,11 +53,13 @@ class DeepAM(keras.Model):
     Args:
         num_iterations: `K`, how many times the network and the solve are unrolled.
         image_channels: channels `C` of the image.
-        filters: feature maps of each hidden convolution.
+        filters: feature maps of each hidden convolution; a number for each iteration, or one
+            for all.
         depth: convolutions in each aggregation network.
         gamma_min: floor of the confidence `gamma`.
         pixel_unshuffle: side of the pixel blocks that are one place of the networks' grid,
-            see `AggregationNetwork`; 2 costs a quarter.
+            see `AggregationNetwork`; 2 costs a quarter. A number for each iteration, or one for
+            all.
         residual: the networks give `v - D u` instead of `v`.
         shift_invariant: the networks see differences of image and guide alone.
         noise_level: take the noise level as an input.
@@ -90,10 +95,10 @@ class DeepAM(keras.Model):
         num_iterations: int = 3,
         *,
         image_channels: int = 1,
-        filters: int = 64,
+        filters: int | Sequence[int] = 64,
         depth: int = 10,
         gamma_min: float = 0.02,
-        pixel_unshuffle: int = 1,
+        pixel_unshuffle: int | Sequence[int] = 1,
         residual: bool = False,
         shift_invariant: bool = False,
         noise_level: bool = False,
@@ -111,6 +116,8 @@ class DeepAM(keras.Model):
             raise ValueError(f"`num_iterations` must be at least 1. Received: {num_iterations}.")
         if guidance not in _GUIDANCE:
             raise ValueError(f"`guidance` must be one of {_GUIDANCE}. Received: {guidance!r}.")
+        each_filters = _of_each_iteration("filters", filters, num_iterations)
+        each_unshuffle = _of_each_iteration("pixel_unshuffle", pixel_unshuffle, num_iterations)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         solve_dtype = "float64" if policy.compute_dtype == "float64" else "float32"
 
@@ -150,10 +157,10 @@ class DeepAM(keras.Model):
             seen = [u, *told, *observed, *hints, *guides]
             v, gamma = AggregationNetwork(
                 image_channels,
-                filters=filters,
+                filters=each_filters[k - 1],
                 depth=depth,
                 gamma_min=gamma_min,
-                pixel_unshuffle=pixel_unshuffle,
+                pixel_unshuffle=each_unshuffle[k - 1],
                 residual=residual,
                 shift_invariant=shift_invariant,
                 guide_channels=seen_guide_channels if guidance == "joined" else 0,
@@ -194,6 +201,17 @@ class DeepAM(keras.Model):
         self.preconditioner = preconditioner
         self.rtol = rtol
         self.max_steps = max_steps
+
+    @property
+    def block(self) -> int:
+        """Side of the smallest pixel blocks that the grids of all its networks are made of."""
+        return math.lcm(*(network.pixel_unshuffle for network in self.networks))
+
+    @property
+    def networks(self) -> list[AggregationNetwork]:
+        """The networks, one for each iteration."""
+        numbers = range(1, self.num_iterations + 1)
+        return [self.get_layer(f"iteration_{k}_aggregation") for k in numbers]
 
     def iterates(self) -> keras.Model:
         """A model of the same layers that also returns every intermediate result.
@@ -236,3 +254,13 @@ class DeepAM(keras.Model):
     def from_config(cls, config, custom_objects=None):
         del custom_objects  # every class it is made of is registered
         return cls(**config)
+
+
+def _of_each_iteration(name: str, value: int | Sequence[int], count: int) -> tuple[int, ...]:
+    values = (value,) * count if isinstance(value, int) else tuple(value)
+    if len(values) != count:
+        raise ValueError(
+            f"`{name}` must be one number, or one for each of the {count} iterations. "
+            f"Received: {value}."
+        )
+    return values

@@ -141,7 +141,7 @@ def compare_neighbors(
     offset = scale // 2 if offset is None else offset
     size = (image.shape[-3], image.shape[-2])
     slopes = _slopes(low)
-    color = _at_samples(guide, low.shape[-3:-1], scale, offset)
+    color = _at_samples(guide, low.shape[-3:-1], size, scale, offset)
     image, guide = image[window], guide[window]
     planes, colors = [], []
     for shift in _AROUND:
@@ -163,12 +163,12 @@ def compare_neighbors(
     return tf.concat([compared, tf.cast(place, image.dtype)], axis=-1)
 
 
-def _at_samples(guide: tf.Tensor, counts, scale: float, offset: float) -> tf.Tensor:
+def _at_samples(guide: tf.Tensor, counts, size, scale: float, offset: float) -> tf.Tensor:
     """The guide around each sample: means over 3x3 pixels, for its noise."""
     smooth = tf.nn.avg_pool2d(guide[tf.newaxis], 3, 1, "SAME")[0]
     rows, columns = (
         np.clip(np.floor(offset + scale * np.arange(count) + 0.5).astype(int), 0, length - 1)
-        for count, length in zip(counts, guide.shape[-3:-1], strict=True)
+        for count, length in zip(counts, size, strict=True)
     )
     return _pick(smooth, rows, columns)
 

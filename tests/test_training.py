@@ -337,10 +337,20 @@ def test_a_model_with_hints_starts_as_one_without(rng, pixel_unshuffle):
     np.testing.assert_allclose(model(inputs)["restored"], expected, atol=1e-5)
 
 
+def test_iterations_that_the_source_lacks_stay_as_they_are():
+    source, model = (deepam_tf.DeepAM(k, filters=8, depth=3) for k in (1, 2))
+    last = [x.copy() for x in model.networks[1].get_weights()]
+    warm_start.adopt_weights(model, source)
+    for a, b in zip(model.networks[0].get_weights(), source.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(model.networks[1].get_weights(), last, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_weights_of_another_architecture_are_refused():
     model = deepam_tf.DeepAM(1, filters=8, depth=3)
     before = [x.copy() for x in model.get_weights()]
-    for other in ({"filters": 16}, {"depth": 4}, {"image_channels": 3}, {"num_iterations": 2}):
+    for other in ({"filters": 16}, {"depth": 4}, {"image_channels": 3}, {"pixel_unshuffle": 2}):
         source = deepam_tf.DeepAM(**{"num_iterations": 1, "filters": 8, "depth": 3, **other})
         with pytest.raises(ValueError, match=r"architecture.*Received"):
             warm_start.adopt_weights(model, source)

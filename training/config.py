@@ -28,10 +28,10 @@ class Model:
 
     Attributes:
         num_iterations: `K`.
-        filters: feature maps of each hidden convolution.
+        filters: feature maps of each hidden convolution, of each iteration or of all.
         depth: convolutions of each network.
         gamma_min: floor of the confidence.
-        pixel_unshuffle: side of the pixel blocks of the networks' grid.
+        pixel_unshuffle: side of the pixel blocks of the networks' grid, of each or of all.
         residual: whether the networks give `v - D u`.
         shift_invariant: whether they see differences alone.
         guidance: `joined` or `early`, how a guide comes in.
@@ -40,10 +40,10 @@ class Model:
     """
 
     num_iterations: int = 3
-    filters: int = 64
+    filters: int | tuple[int, ...] = 64
     depth: int = 10
     gamma_min: float = 0.02
-    pixel_unshuffle: int = 1
+    pixel_unshuffle: int | tuple[int, ...] = 1
     residual: bool = False
     shift_invariant: bool = False
     guidance: Literal["joined", "early"] = "joined"
