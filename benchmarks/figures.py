@@ -1,10 +1,10 @@
-"""Draw figures 1, 2 and 4 of the paper from this code.
+"""Draw figures 1, 2, 4 and 6 of the paper from this code.
 
-    python -m benchmarks.figures --figure 1 2 4 --out docs/images [--image FILE]
+    python -m benchmarks.figures --figure 1 2 4 6 --out docs/images [--image FILE] [--dncnn FOLDER]
 
 1: regularisers and their proximal maps. 2: one image restored by total variation, by DeepAM, and
 by one step with the gradients of the clean image. 4: what a trained DeepAM(3) does in each
-iteration.
+iteration. 6: a detail restored by every denoiser, at sigma 25 and 50.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import io
 import pathlib
 import sys
 
+import cv2
 import matplotlib
 
 matplotlib.use("Agg")
@@ -25,8 +26,12 @@ import tensorflow as tf
 import deepam_tf
 from deepam_tf import classical, data, degradations, demo, image_io, metrics, proximal
 from deepam_tf.pretrained import pretrained_card
+from training import peers
+from training.evaluate import denoiser, own_classical
+from training.paper_tables import models_for
 
 MODEL = "denoise_gray_s25"
+_DETAIL = 112  # pixels
 
 
 def figure_1(image: np.ndarray):
@@ -93,13 +98,54 @@ def figure_4(image: np.ndarray):
     return figure
 
 
+def figure_6(image: np.ndarray, dncnn: pathlib.Path | None = None):
+    """The busiest detail, restored by the peers and by every shipped gray denoiser."""
+    window = _busiest(image, _DETAIL)
+    rows = []
+    for number, sigma in enumerate((25, 50)):
+        stddev = sigma / 255
+        noisy = image + degradations.benchmark_noise(image.shape, stddev, number)
+        methods = {"noisy": np.asarray, **own_classical(stddev, {"tv": classical.METHODS["tv"]})}
+        methods["BM3D"] = peers.classical_denoisers(stddev)["BM3D"]
+        if dncnn is not None:
+            methods["DnCNN-S"] = peers.dncnn(dncnn / f"sigma{sigma}.npz")
+        for name in models_for(stddev):
+            restorer = deepam_tf.Restorer(deepam_tf.load_pretrained(name))
+            methods[name] = denoiser(restorer, stddev)
+        panels = {name: method(noisy[..., 0]) for name, method in methods.items()}
+        rows.append((sigma, {**panels, "clean": image[..., 0]}))
+    columns = max(len(panels) for _, panels in rows)
+    figure, axes = plt.subplots(
+        2, columns, figsize=(2.6 * columns, 6), squeeze=False, constrained_layout=True
+    )
+    for row, (sigma, panels) in zip(axes, rows, strict=True):
+        for axis in row[len(panels) :]:
+            axis.axis("off")
+        for axis, (name, panel) in zip(row, panels.items(), strict=False):
+            restored = np.clip(panel, 0, 1)[np.newaxis, ..., np.newaxis].astype(np.float32)
+            decibels = float(metrics.psnr(image[np.newaxis], restored)[0])
+            said = f"sigma {sigma}" if name == "clean" else f"{decibels:.2f} dB"
+            _show(axis, panel[window], f"{name}\n{said}", 0, 1)
+    return figure
+
+
+def _busiest(image: np.ndarray, size: int) -> tuple[slice, slice]:
+    """The window with the longest gradients."""
+    gradient = np.asarray(deepam_tf.image_gradient(image[np.newaxis]))[0]
+    busy = cv2.blur(np.abs(gradient).sum(axis=-1), (size, size), borderType=cv2.BORDER_CONSTANT)
+    half = size // 2
+    rows, columns = (slice(half, length - half) for length in busy.shape)
+    y, x = np.unravel_index(busy[rows, columns].argmax(), busy[rows, columns].shape)
+    return slice(int(y), int(y) + size), slice(int(x), int(x) + size)
+
+
 def _show(axis, image: np.ndarray, title: str, low: float, high: float, colors: str = "gray"):
     axis.set_title(title)
     axis.axis("off")
     return axis.imshow(image, cmap=colors, vmin=low, vmax=high, interpolation="nearest")
 
 
-FIGURES = {1: figure_1, 2: figure_2, 4: figure_4}
+FIGURES = {1: figure_1, 2: figure_2, 4: figure_4, 6: figure_6}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -107,6 +153,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.figures")
     parser.add_argument("--figure", type=int, nargs="+", choices=FIGURES, default=list(FIGURES))
     parser.add_argument("--image", type=pathlib.Path, default=demo.PICTURE, help="clean image")
+    parser.add_argument(
+        "--dncnn", type=pathlib.Path, help="figure 6: folder with DnCNN's sigmaNN.npz"
+    )
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results"))
     args = parser.parse_args(argv)
     try:
@@ -114,11 +163,12 @@ def main(argv: list[str] | None = None) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
         for number in args.figure:
             buffer = io.BytesIO()
-            FIGURES[number](image).savefig(buffer, format="png", dpi=80)
+            options = {"dncnn": args.dncnn} if number == 6 else {}
+            FIGURES[number](image, **options).savefig(buffer, format="png", dpi=80)
             path = args.out / f"figure_{number}.png"
             image_io.write_bytes(path, buffer.getvalue())
             print(path)
-    except image_io.ImageFileError as error:
+    except (image_io.ImageFileError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

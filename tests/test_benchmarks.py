@@ -124,3 +124,14 @@ def test_cost_table_is_measured_and_drawn(tmp_path, capsys):
     assert image_io.read(tmp_path / "out" / "denoising_cost.png").pixels.std() > 0
     assert denoising_cost.main([*arguments, "--dncnn", str(tmp_path), "--model"]) == 2
     assert "published weights" in capsys.readouterr().err
+
+
+def test_the_busiest_detail_is_found(rng):
+    from benchmarks import figures
+
+    image = np.full([60, 80, 1], 0.5, np.float32)
+    image[30:50, 10:30] = rng.uniform(size=(20, 20, 1))
+    rows, columns = figures._busiest(image, 16)
+    assert 28 <= rows.start <= rows.stop <= 52
+    assert 8 <= columns.start <= columns.stop <= 32
+    assert image[rows, columns].shape == (16, 16, 1)
