@@ -1,18 +1,26 @@
 """Noise that grows with the light, estimated and told to the network pixel by pixel.
 
     python -m benchmarks.sensor_noise --data BSD68
+    python -m benchmarks.sensor_noise --data PHOTOS --model denoise_color --picture photos.png
 
 A simulated sensor: `deepam_tf.degradations.sensor_noise`, image number i with its own generator.
 Rows: the network is told one level that is estimated, the root of the true mean variance, the
-estimated map, and the true one. Images count as linear in the light.
+estimated map, and the true one. Images count as linear in the light. The picture shows the first
+image under each sensor.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import pathlib
 import sys
 
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
 import numpy as np
 import rich.console
 import rich.progress
@@ -22,7 +30,7 @@ import deepam_tf
 from deepam_tf import data, degradations, image_io, metrics, noise
 from deepam_tf.inference import Restorer
 
-__all__ = ["SENSORS", "compare", "main"]
+__all__ = ["SENSORS", "compare", "draw", "main", "restorations"]
 
 SENSORS = {
     "100 electrons, 2 % read noise": (1 / 100, 0.02**2),
@@ -31,10 +39,10 @@ SENSORS = {
 """Gain and variance of the read noise: electrons at white, and noise over white."""
 
 
-def compare(
+def restorations(
     restorer: Restorer, clean: np.ndarray, gain: float, variance: float, index: int
-) -> dict[str, float]:
-    """PSNR in dB of one picture by what the network is told.
+) -> dict[str, np.ndarray]:
+    """One noisy picture, and restored by what the network is told.
 
     Args:
         restorer: of a model that is told the noise.
@@ -44,7 +52,7 @@ def compare(
         index: number of the picture, which makes the noise.
 
     Returns:
-        By name of what is told, and of the noisy picture itself.
+        Pictures `[H, W, C]` by name of what is told, and the noisy one.
     """
     noisy = degradations.sensor_noise(clean, gain, variance, index)
     true = noise.PoissonGaussian(gain, variance)
@@ -54,10 +62,36 @@ def compare(
         "map, estimated": noise.estimate_poisson_gaussian(noisy).stddev_map(noisy),
         "map, true parameters": true.stddev_map(noisy),
     }
-    results = {name: restorer(noisy, noise_stddev=level) for name, level in told.items()}
-    return {"noisy": _psnr(clean, noisy)} | {
-        name: _psnr(clean, np.clip(restored, 0, 1)) for name, restored in results.items()
+    return {"noisy": noisy} | {
+        name: np.clip(restorer(noisy, noise_stddev=level), 0, 1) for name, level in told.items()
     }
+
+
+def compare(
+    restorer: Restorer, clean: np.ndarray, gain: float, variance: float, index: int
+) -> dict[str, float]:
+    """PSNR in dB of one picture; arguments and names as of `restorations`."""
+    pictures = restorations(restorer, clean, gain, variance, index)
+    return {name: _psnr(clean, picture) for name, picture in pictures.items()}
+
+
+def draw(restorer: Restorer, clean: np.ndarray) -> bytes:
+    """A PNG file with what `restorations` gives under each sensor, beside the clean picture."""
+    rows = {name: restorations(restorer, clean, *values, 0) for name, values in SENSORS.items()}
+    shown = ["noisy", "one level, estimated", "map, estimated"]
+    figure, axes = plt.subplots(
+        len(rows), len(shown) + 1, figsize=(13, 3.4 * len(rows)), constrained_layout=True
+    )
+    for row, (sensor, pictures) in zip(axes, rows.items(), strict=True):
+        titles = {name: f"{name}: {_psnr(clean, pictures[name]):.2f} dB" for name in shown}
+        panels = {titles[name]: pictures[name] for name in shown} | {f"clean; {sensor}": clean}
+        for axis, (title, panel) in zip(row, panels.items(), strict=True):
+            axis.set_title(title, fontsize=9)
+            axis.axis("off")
+            axis.imshow(np.clip(panel, 0, 1).squeeze(), "gray", vmin=0, vmax=1)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
 
 
 def _psnr(clean: np.ndarray, image: np.ndarray) -> float:
@@ -71,6 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder of clean images")
     parser.add_argument("--model", default="denoise_gray", help="weights (denoise_gray)")
+    parser.add_argument("--picture", type=pathlib.Path, help="PNG file to draw")
     args = parser.parse_args(argv)
     try:
         model = deepam_tf.load_pretrained(args.model)
@@ -97,6 +132,8 @@ def main(argv: list[str] | None = None) -> int:
     for name in columns[0]:
         table.add_row(name, *(f"{column[name]:.2f}" for column in columns))
     rich.console.Console().print(table)
+    if args.picture is not None:
+        image_io.write_bytes(args.picture, draw(restorer, images[0]))
     return 0
 
 

@@ -50,7 +50,9 @@ def test_example_runs(number, tmp_path, monkeypatch, rng):
 
 
 @pytest.mark.parametrize("page", set(PAGES) - {"README.md"})
-def test_examples_of_the_docs_run(page, rng):
+def test_examples_of_the_docs_run(page, tmp_path, monkeypatch, rng):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("noisy.png", rng.integers(0, 256, (64, 64), dtype=np.uint8))
     names = {
         name: rng.uniform(size=(1, 24, 20, 3)).astype(np.float32)
         for name in ("noisy", "source", "target")
