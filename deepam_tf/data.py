@@ -11,6 +11,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from deepam_tf import degradations
 from deepam_tf._crops import (
     augment,
     crop_drawer,
@@ -27,7 +28,6 @@ from deepam_tf._loading import (
     load_pairs,
     to_channels,
 )
-from deepam_tf.degradations import add_gaussian_noise, vary_pair
 from deepam_tf.sampling import observe_coarse
 
 __all__ = [
@@ -75,6 +75,7 @@ def denoising_crops(
     batch_size: int,
     guides: list[np.ndarray] | None = None,
     vary_pairs: bool = False,
+    vary_colors: bool = False,
     seed: int = 0,
     first_batch: int = 0,
 ) -> tf.data.Dataset:
@@ -91,6 +92,8 @@ def denoising_crops(
         guides: clean guides `[H, W, G]`, one for each image and of its size.
         vary_pairs: whether image and guide get exposures of their own, and the guide a small
             shift or blur, see `degradations.vary_pair`.
+        vary_colors: whether half of the images get other colours, see
+            `degradations.vary_colors`.
         seed: seed of every random choice.
         first_batch: number of the first batch, to go on where a run stopped.
 
@@ -106,8 +109,10 @@ def denoising_crops(
     def observe(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
         del number
         clean, *guide = (tf.image.convert_image_dtype(crop, tf.float32) for crop in crops)
+        if vary_colors:
+            clean = degradations.vary_colors(clean, tf.random.fold_in(seed, 4))
         if guide and vary_pairs:
-            clean, guide[0] = vary_pair(clean, guide[0], tf.random.fold_in(seed, 3))
+            clean, guide[0] = degradations.vary_pair(clean, guide[0], tf.random.fold_in(seed, 3))
         inputs = {"guide": guide[0]} if guide else {}
         # Streams of its own: seed + 1 would be another sample's.
         noise_seed = tf.random.fold_in(seed, 1)
@@ -115,7 +120,7 @@ def denoising_crops(
         if isinstance(level, tuple):
             level = tf.random.stateless_uniform([1, 1, 1], tf.random.fold_in(seed, 2), *level)
             inputs["noise_stddev"] = level
-        noisy = add_gaussian_noise(clean, level, noise_seed)
+        noisy = degradations.add_gaussian_noise(clean, level, noise_seed)
         return {"image": noisy, **inputs}, {"restored": clean}
 
     parts = [images] if guides is None else [images, guides]

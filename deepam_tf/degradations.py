@@ -5,10 +5,18 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["add_gaussian_noise", "benchmark_noise", "sensor_noise", "vary_pair"]
+__all__ = [
+    "add_gaussian_noise",
+    "benchmark_noise",
+    "sensor_noise",
+    "vary_colors",
+    "vary_pair",
+]
 
 _MOST_SHIFT = 1.5  # pixels between the pictures of a pair
 _DARKEST = -2.5  # exposure of either, as a power of two
+_LEAST_SATURATION, _MOST_SATURATION = 0.5, 3.0
+_NEGATIVE_RATE = 1 / 8  # of the channels, where colours are varied
 _BLUR = 5  # side in pixels of the mean that a guide out of focus is
 
 
@@ -80,6 +88,39 @@ def sensor_noise(clean: np.ndarray, gain: float, variance: float, index: int) ->
     rng = np.random.default_rng(index)
     light = gain * rng.poisson(clean / gain)
     return (light + np.sqrt(variance) * rng.standard_normal(clean.shape)).astype(np.float32)
+
+
+def vary_colors(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Colours that photographs of nature seldom show: bright paint, signs, plastics.
+
+    Half of the images stay as they are. In the others the differences of the channels from their
+    mean are multiplied by 0.5 to 3, the channels exchanged at random, and one in eight of them
+    made a negative. Networks that have seen natural colours alone take it for certain that the
+    channels of a picture agree, and turn the rest gray.
+
+    Args:
+        image: `[H, W, C]`, floating, in [0, 1].
+        seed: two integers, `[2]`; the same seed gives the same colours.
+
+    Returns:
+        An image of that shape, clipped to [0, 1].
+
+    Example:
+        >>> gray = tf.fill([4, 4, 3], 0.5)
+        >>> bool(tf.reduce_all(deepam_tf.degradations.vary_colors(gray, [0, 1]) == gray))
+        True
+    """
+    count = image.shape[-1]
+    chance, saturation, negative, order = (
+        tf.random.stateless_uniform([size], tf.random.fold_in(seed, i), dtype=image.dtype)
+        for i, size in enumerate((1, 1, count, count))
+    )
+    mean = tf.reduce_mean(image, axis=-1, keepdims=True)
+    factor = _LEAST_SATURATION + (_MOST_SATURATION - _LEAST_SATURATION) * saturation
+    varied = tf.clip_by_value(mean + factor * (image - mean), 0.0, 1.0)
+    varied = tf.gather(varied, tf.argsort(order), axis=-1)
+    varied = tf.where(negative < _NEGATIVE_RATE, 1.0 - varied, varied)
+    return tf.where(chance < 0.5, varied, image)
 
 
 def vary_pair(target: tf.Tensor, guide: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

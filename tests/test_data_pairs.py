@@ -105,6 +105,53 @@ def test_crops_of_pairs_may_vary(rng):
     assert 0.1 < np.median(ratio, axis=(1, 2, 3)).min() < 1
 
 
+def test_colors_vary_about_their_mean(rng):
+    mean = rng.uniform(0.4, 0.6, (6, 5, 1))
+    spread = rng.uniform(-0.1, 0.1, (6, 5, 3))
+    spread -= spread.mean(axis=-1, keepdims=True)
+    image = tf.constant(mean + spread, tf.float32)
+    same, factors, orders, negatives = 0, [], set(), []
+    for i in range(300):
+        varied = degradations.vary_colors(image, [3, i]).numpy()
+        if np.array_equal(varied, image):
+            same += 1
+            continue
+        # Against the mean a channel is one of three times a factor; a negative is that of 1 - it.
+        found = []
+        for channel in np.moveaxis(varied, -1, 0):
+            fits = []
+            for number in range(3):
+                own = spread[..., number]
+                for sign, centre in ((1, mean[..., 0]), (-1, 1 - mean[..., 0])):
+                    factor = sign * np.sum((channel - centre) * own) / np.sum(own**2)
+                    error = np.abs(channel - centre - sign * factor * own).max()
+                    fits.append((error, number, sign, factor))
+            found.append(min(fits))
+        assert max(error for error, *_ in found) < 1e-5
+        orders.add(tuple(number for _, number, _, _ in found))
+        negatives += [sign < 0 for _, _, sign, _ in found]
+        factors.append(found[0][3])
+        np.testing.assert_allclose([x[3] for x in found], factors[-1], rtol=1e-3)
+    assert same / 300 == pytest.approx(0.5, abs=0.1)
+    assert len(orders) == 6
+    assert np.mean(negatives) == pytest.approx(1 / 8, abs=0.05)
+    assert 0.5 <= min(factors) < 0.7
+    assert 2.8 < max(factors) <= 3.001
+
+
+def test_crops_may_vary_in_color(rng):
+    image = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+    options = {"noise_stddev": 0.0, "guides": [image[..., 1:2]], **OPTIONS}
+    plain, varied = (
+        next(iter(data.denoising_crops([image], vary_colors=vary, **options)))
+        for vary in (False, True)
+    )
+    np.testing.assert_array_equal(varied[0]["image"], varied[1]["restored"])
+    np.testing.assert_array_equal(varied[0]["guide"], plain[0]["guide"])
+    same = np.all(varied[1]["restored"] == plain[1]["restored"], axis=(1, 2, 3))
+    assert 0 < same.sum() < len(same)
+
+
 def test_the_source_of_every_crop_can_be_named():
     sizes = [(20, 20), (24, 30), (20, 20), (60, 80), (20, 20)]
     pairs = [depth_pair(number, size=size) for number, size in enumerate(sizes)]

@@ -66,6 +66,8 @@ class Data:
         border: pixels cut off every side of pairs, for pictures with a frame.
         vary_pairs: whether noisy pictures and guides get exposures of their own, and guides
             small shifts, see `deepam_tf.degradations.vary_pair`.
+        vary_colors: whether half of the images to denoise get other colours, see
+            `deepam_tf.degradations.vary_colors`.
         candidates: crops of depth maps drawn for each that is taken, see
             `deepam_tf.data.depth_crops`.
         hints: whether networks for depth maps are told how samples and guide compare, see
@@ -83,6 +85,7 @@ class Data:
     validation_scale: int = 8
     border: int = 0
     vary_pairs: bool = False
+    vary_colors: bool = False
     candidates: int = 1
     hints: bool = False
     crop_size: int = 64

@@ -149,6 +149,7 @@ def _denoising_crops(examples: Examples, config: TrainingConfig, first_batch: in
         targets,
         guides=guides,
         vary_pairs=config.data.vary_pairs,
+        vary_colors=config.data.vary_colors,
         noise_stddev=noise_range(config.data),
         crop_size=config.data.crop_size,
         batch_size=config.data.batch_size,
