@@ -57,7 +57,7 @@ class Cost:
     psnr: float
 
 
-def convolution_cost(model: deepam_tf.DeepAM) -> float:
+def convolution_cost(model: keras.Model) -> float:
     """Multiply-adds of the convolutions for each pixel of the image.
 
     Args:
@@ -66,12 +66,8 @@ def convolution_cost(model: deepam_tf.DeepAM) -> float:
     Returns:
         Their number.
     """
-    return sum(
-        float(np.prod(kernel.shape)) / network.pixel_unshuffle**2
-        for network in model.networks
-        for kernel in network.trainable_weights
-        if len(kernel.shape) == 4
-    )
+    kernels = [w for w in model.trainable_weights if len(w.shape) == 4]
+    return sum(float(np.prod(kernel.shape)) for kernel in kernels) / model.pixel_unshuffle**2
 
 
 def _solver_cost(model: keras.Model, noisy: np.ndarray) -> float:

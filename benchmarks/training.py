@@ -91,23 +91,20 @@ class Step:
 
     def floating_operations(self) -> float:
         """Of the convolutions of a step: forward, and backward to kernels and inputs."""
-        sizes = [
-            np.prod(k.shape) / network.pixel_unshuffle**2
-            for network, (row, heads) in zip(self.model.networks, self.kernels(), strict=True)
-            for k in (*row, *heads)
-        ]
-        return 3 * 2 * self.pixels * float(sum(sizes))
+        places = self.pixels / self.config.model.pixel_unshuffle**2
+        sizes = [np.prod(k.shape) for row, heads in self.kernels() for k in (*row, *heads)]
+        return 3 * 2 * places * float(sum(sizes))
 
     def convolutions(self) -> Callable[[], object]:
         """A function that computes the same convolutions and their gradients, nothing else."""
         dtype = keras.dtype_policies.get(self.config.run.dtype).compute_dtype
-        sides = [self.config.data.crop_size // net.pixel_unshuffle for net in self.model.networks]
+        side = self.config.data.crop_size // self.config.model.pixel_unshuffle
         networks = self.kernels()
         inputs = [
             tf.random.normal(
                 [self.config.data.batch_size, side, side, int(row[0].shape[2])], dtype=dtype
             )
-            for side, (row, _) in zip(sides, networks, strict=True)
+            for row, _ in networks
         ]
 
         @tf.function

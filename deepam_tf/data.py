@@ -141,7 +141,6 @@ def depth_crops(
     crop_size: int,
     batch_size: int,
     candidates: int = 1,
-    hints: bool = False,
     seed: int = 0,
     first_batch: int = 0,
 ) -> tf.data.Dataset:
@@ -160,7 +159,6 @@ def depth_crops(
         batch_size: crops in a batch.
         candidates: crops drawn for each that is taken: mostly those of which interpolation
             misses more pixels. Most of a depth map is smooth and teaches little.
-        hints: whether there is an input `"hints"`, see `planes.compare_neighbors`.
         seed: seed of every random choice.
         first_batch: number of the first batch, to go on where a run stopped.
 
@@ -188,53 +186,49 @@ def depth_crops(
         )
     limits = tf.constant(np.array(ranges, np.float32).reshape(-1, 2))
 
-    def in_own_range(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
+    def observe(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
         depth, guide = crops
         valid = tf.cast(depth > 0, tf.float32)
         low, high = tf.unstack(limits[number])
         depth = (tf.cast(depth, tf.float32) - low) / (high - low)
         inverted = uniform_int(tf.random.fold_in(seed, 1), 2) == 1
         depth = tf.where(inverted, 1.0 - depth, depth) * valid
-        guide = tf.image.convert_image_dtype(guide, tf.float32)
-        return depth, valid, guide, tf.random.fold_in(seed, 2)
-
-    def observe(depth, valid, guide, seed):
-        names = ("image", "mask", "hints") if hints else ("image", "mask")
-        seen = observe_coarse(depth, valid, scales, seed, guide=guide if hints else None)
-        inputs = dict(zip(names, seen, strict=True)) | {"guide": guide}
+        image, mask = observe_coarse(depth, valid, scales, tf.random.fold_in(seed, 2))
+        inputs = {
+            "image": image,
+            "mask": mask,
+            "guide": tf.image.convert_image_dtype(guide, tf.float32),
+        }
         return inputs, {"restored": depth}, {"restored": valid[..., 0]}
 
-    def with_rate(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
-        parts = in_own_range(crops, number, seed)
-        depth, valid, _, observed_seed = parts
-        interpolated, *_ = observe_coarse(depth, valid, scales, observed_seed)
-        missed = valid * tf.cast(tf.abs(depth - interpolated) > _MISSED, tf.float32)
-        # The constant gives smooth crops a chance, in proportion to the size of the crop.
-        return parts, tf.reduce_mean(missed) + _SMOOTH_RATE
-
-    crops = functools.partial(
-        random_crops,
+    batches = random_crops(
         [depths, guides],
+        observe,
         crop_size=crop_size,
         batch_size=batch_size * candidates,
         seed=seed,
         first_batch=first_batch,
     )
     if candidates == 1:
-        return crops(lambda *drawn: observe(*in_own_range(*drawn)))
-    hard = crops(with_rate).enumerate(first_batch)
-    hard = hard.map(functools.partial(_take_hard, batch_size, seed)).unbatch()
-    # What is costly is done for the chosen alone.
-    observed = hard.map(observe, num_parallel_calls=tf.data.AUTOTUNE)
-    return observed.batch(batch_size, drop_remainder=True).prefetch(2)
+        return batches
+    numbered = batches.enumerate(first_batch)
+    return numbered.map(functools.partial(_take_hard, batch_size, seed)).prefetch(2)
 
 
 def _take_hard(batch_size: int, seed: int, number: tf.Tensor, batch):
-    """Crops of a batch, drawn without replacement as often as their rates say."""
-    parts, rate = batch
-    # The largest keys log(p) + Gumbel are such a draw (Vieira, 2014).
+    """Crops of a batch, drawn without replacement as often as pixels are missed in them."""
+    x, y, weight = batch
+    missed = tf.abs(y["restored"] - x["image"])[..., 0] > _MISSED
+    count = tf.reduce_sum(tf.cast(missed, tf.float32) * weight["restored"], axis=[1, 2])
+    # The largest keys log(p) + Gumbel are such a draw (Vieira, 2014). The constant gives smooth
+    # crops a chance, in proportion to the size of the crop.
+    rate = count + _SMOOTH_RATE * tf.cast(tf.size(missed[0]), tf.float32)
     own = tf.stack([tf.cast(seed, tf.int64), number])
     uniform = tf.random.stateless_uniform(tf.shape(rate), own, minval=1e-6)
     keys = tf.math.log(rate) - tf.math.log(-tf.math.log(uniform))
     chosen = tf.math.top_k(keys, batch_size).indices
-    return tuple(tf.gather(part, chosen) for part in parts)
+
+    def take(values: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.gather(values, chosen), [batch_size, *values.shape[1:]])
+
+    return tf.nest.map_structure(take, batch)

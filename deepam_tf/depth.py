@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from deepam_tf.inference import Restorer
-from deepam_tf.planes import compare_neighbors, snap_to_planes
-from deepam_tf.sampling import fill_holes, interpolate_samples, take_samples
+from deepam_tf.planes import snap_to_planes
+from deepam_tf.sampling import interpolate_samples, take_samples
 
 __all__ = ["Observation", "observe", "upsample_depth"]
 
@@ -38,26 +38,6 @@ class Observation:
     offset: float
     low: float
     high: float
-
-    def hints(self, guide: np.ndarray) -> Callable[[tuple[slice, slice]], np.ndarray]:
-        """How samples and guide compare, see `planes.compare_neighbors`.
-
-        Args:
-            guide: `[H, W, G]` floating, in [0, 1].
-
-        Returns:
-            Function from a window, rows and columns, to its hints, float32.
-        """
-        valid = tf.constant(self.valid)
-        low = fill_holes(tf.constant(self.samples), valid)
-        image, seen = tf.constant(self.image), tf.constant(guide, tf.float32)
-
-        def of_window(window: tuple[slice, slice]) -> np.ndarray:
-            return compare_neighbors(
-                image, low, valid, seen, self.scale, offset=self.offset, window=window
-            ).numpy()
-
-        return of_window
 
     def to_units(self, image: np.ndarray) -> np.ndarray:
         """Back from [0, 1] to the map's unit."""
@@ -181,13 +161,7 @@ def upsample_depth(
         (24, 32)
     """
     observation = observe(depth, guide.shape[:2], scale=scale, offset=offset, valid=valid)
-    restored = restorer(
-        observation.image,
-        guide=guide,
-        mask=observation.mask,
-        hints=observation.hints(guide) if restorer.takes_hints else None,
-        on_tile=on_tile,
-    )
+    restored = restorer(observation.image, guide=guide, mask=observation.mask, on_tile=on_tile)
     if snap and observation.scale > 1:
         restored = snap_to_planes(
             tf.constant(restored),

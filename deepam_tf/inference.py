@@ -14,7 +14,6 @@ from deepam_tf.models import DeepAM
 __all__ = ["Restorer", "restore"]
 
 Denoiser = Callable[[tf.Tensor], tf.Tensor]
-Hints = Callable[[tuple[slice, slice]], np.ndarray]
 
 
 class Restorer:
@@ -49,19 +48,18 @@ class Restorer:
             )
         self.tile = tile
         self.overlap = overlap
-        self.takes_noise_stddev = self.takes_hints = False
+        self.takes_noise_stddev = False
         self.image_channels = 1
         self._companions = {}
         self._block = 1
         run = _without_companions(model)
         if isinstance(model, DeepAM):
             self.takes_noise_stddev = model.noise_level
-            self.takes_hints = model.hint_channels > 0
             self.image_channels = model.image_channels
             self._companions = {
                 name: tensor.shape[-1] for name, tensor in model.input.items() if name != "image"
             }
-            self._block = model.block
+            self._block = model.pixel_unshuffle
             run = functools.partial(_restored, model)
         # One trace for all sizes: it is called with None for every dimension but the last.
         channels = {"image": self.image_channels, **self._companions}
@@ -82,7 +80,6 @@ class Restorer:
         noise_stddev: float | np.ndarray | None = None,
         guide: np.ndarray | None = None,
         mask: np.ndarray | None = None,
-        hints: np.ndarray | Hints | None = None,
         on_tile: Callable[[], object] = lambda: None,
     ) -> np.ndarray:
         """Restore one image.
@@ -95,8 +92,6 @@ class Restorer:
                 built with `guide_channels`, and only for them.
             mask: `[H, W, 1]` in [0, 1], 0 where the image has a hole; for models built with
                 `mask`, and only for them.
-            hints: `[H, W, hint_channels]`, or a function from rows and columns, two slices, to
-                those of that window; for models built with `hint_channels`, and only for them.
             on_tile: called after each tile, for a progress bar.
 
         Returns:
@@ -105,14 +100,14 @@ class Restorer:
         Raises:
             TypeError: if `image` is not floating.
             ValueError: if it has another rank, no pixels, NaN or infinity, or channels the
-                model cannot take; or if one of the others is missing, not wanted, not finite, of
-                another size or, but for `hints`, negative.
+                model cannot take; or if `noise_stddev`, `guide` or `mask` is missing, not
+                wanted, negative, not finite or of another size.
         """
         image = np.asarray(image)
         self._check(image)
-        given = {"noise_stddev": noise_stddev, "guide": guide, "mask": mask, "hints": hints}
+        given = {"noise_stddev": noise_stddev, "guide": guide, "mask": mask}
         companions = {
-            name: value if callable(value) else self._companion(name, value, image.shape)
+            name: self._companion(name, value, image.shape)
             for name, value in given.items()
             if self._is_wanted(name, value)
         }
@@ -130,8 +125,7 @@ class Restorer:
                 slice(window_left, min(right + self.overlap, width)),
             )
             here = {
-                name: self._in_window(name, x, window, image[window].shape)
-                for name, x in companions.items()
+                name: x if x.shape[:2] == (1, 1) else x[window] for name, x in companions.items()
             }
             restored[top:bottom, left:right] = self._window(image[window], here)[
                 top - window_top : bottom - window_top, left - window_left : right - window_left
@@ -169,17 +163,12 @@ class Restorer:
                 f"`{name}` must {also}have shape {list(expected)}: height and width of the image. "
                 f"Received: {name}.shape={x.shape}, image.shape={shape}."
             )
-        if not np.isfinite(x).all() or (x.min() < 0 and name != "hints"):
+        if not np.isfinite(x).all() or x.min() < 0:
             raise ValueError(
-                f"`{name}` must be finite{'' if name == 'hints' else ' and not negative'}. "
+                f"`{name}` must be finite and not negative. "
                 f"Received: least {x.min()}, {int((~np.isfinite(x)).sum())} not finite."
             )
         return x
-
-    def _in_window(self, name: str, x, window: tuple[slice, slice], shape: tuple) -> np.ndarray:
-        if callable(x):
-            return self._companion(name, x(window), shape)
-        return x if x.shape[:2] == (1, 1) else x[window]
 
     def _check(self, image: np.ndarray) -> None:
         if not np.issubdtype(image.dtype, np.floating):
@@ -220,7 +209,6 @@ def restore(
     noise_stddev: float | np.ndarray | None = None,
     guide: np.ndarray | None = None,
     mask: np.ndarray | None = None,
-    hints: np.ndarray | Hints | None = None,
     tile: int = 512,
     overlap: int = 64,
 ) -> np.ndarray:
@@ -232,7 +220,6 @@ def restore(
         noise_stddev: see `Restorer.__call__`.
         guide: see `Restorer.__call__`.
         mask: see `Restorer.__call__`.
-        hints: see `Restorer.__call__`.
         tile: see `Restorer`.
         overlap: see `Restorer`.
 
@@ -249,4 +236,4 @@ def restore(
         (7, 5, 1)
     """
     restorer = Restorer(model, tile=tile, overlap=overlap)
-    return restorer(image, noise_stddev=noise_stddev, guide=guide, mask=mask, hints=hints)
+    return restorer(image, noise_stddev=noise_stddev, guide=guide, mask=mask)

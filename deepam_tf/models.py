@@ -8,9 +8,6 @@ with `u_0 = f`, weights of its own for every `k`, and `u_K` the restored image.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import keras
 
 from deepam_tf.layers import ImageGradient, Reconstruction
@@ -40,11 +37,8 @@ class DeepAM(keras.Model):
     multiplies `gamma`. 0 marks a hole, where `f` may be any number; values between may tell
     measured pixels (1) from interpolated ones.
 
-    With `hint_channels` the networks are told more about every pixel, in any units of order 1:
-    an input `"hints"`, `[B, H, W, hint_channels]`, for instance `planes.compare_neighbors`.
-
-    The networks see the noise level, the mask and the hints; where there is any of them, those
-    after the first also see the observation `f` beside `u_{k-1}`.
+    The networks see the noise level and the mask; where there is either, those after the
+    first also see the observation `f` beside `u_{k-1}`.
 
     With `shift_invariant` they see differences alone: `D u_{k-1}`, `f - u_{k-1}` and the
     gradients of the guide. Then a constant added to `f` is added to every `u_k` (and one
@@ -53,13 +47,11 @@ class DeepAM(keras.Model):
     Args:
         num_iterations: `K`, how many times the network and the solve are unrolled.
         image_channels: channels `C` of the image.
-        filters: feature maps of each hidden convolution; a number for each iteration, or one
-            for all.
+        filters: feature maps of each hidden convolution.
         depth: convolutions in each aggregation network.
         gamma_min: floor of the confidence `gamma`.
         pixel_unshuffle: side of the pixel blocks that are one place of the networks' grid,
-            see `AggregationNetwork`; 2 costs a quarter. A number for each iteration, or one for
-            all.
+            see `AggregationNetwork`; 2 costs a quarter.
         residual: the networks give `v - D u` instead of `v`.
         shift_invariant: the networks see differences of image and guide alone.
         noise_level: take the noise level as an input.
@@ -68,7 +60,6 @@ class DeepAM(keras.Model):
             network half way; `"early"`: it is one more input of the aggregation network
             (paper, eq. 9).
         mask: take a mask as an input.
-        hint_channels: channels of hints; 0: there are none.
         preconditioner: of the solves, a name that `reconstruct` takes; `"multigrid"` suits
             masks with wide holes.
         rtol: relative tolerance of the linear solves.
@@ -95,17 +86,16 @@ class DeepAM(keras.Model):
         num_iterations: int = 3,
         *,
         image_channels: int = 1,
-        filters: int | Sequence[int] = 64,
+        filters: int = 64,
         depth: int = 10,
         gamma_min: float = 0.02,
-        pixel_unshuffle: int | Sequence[int] = 1,
+        pixel_unshuffle: int = 1,
         residual: bool = False,
         shift_invariant: bool = False,
         noise_level: bool = False,
         guide_channels: int = 0,
         guidance: str = "joined",
         mask: bool = False,
-        hint_channels: int = 0,
         preconditioner: str = "jacobi",
         rtol: float = 1e-5,
         max_steps: int = 500,
@@ -116,8 +106,6 @@ class DeepAM(keras.Model):
             raise ValueError(f"`num_iterations` must be at least 1. Received: {num_iterations}.")
         if guidance not in _GUIDANCE:
             raise ValueError(f"`guidance` must be one of {_GUIDANCE}. Received: {guidance!r}.")
-        each_filters = _of_each_iteration("filters", filters, num_iterations)
-        each_unshuffle = _of_each_iteration("pixel_unshuffle", pixel_unshuffle, num_iterations)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         solve_dtype = "float64" if policy.compute_dtype == "float64" else "float32"
 
@@ -134,12 +122,7 @@ class DeepAM(keras.Model):
             )
         if mask:
             inputs["mask"] = keras.Input((None, None, 1), dtype=solve_dtype, name="mask")
-        if hint_channels:
-            inputs["hints"] = keras.Input(
-                (None, None, hint_channels), dtype=solve_dtype, name="hints"
-            )
         told = [inputs[name] for name in ("noise_stddev", "mask") if name in inputs]
-        hints = [inputs["hints"]] if hint_channels else []
         guides = [inputs["guide"]] if guide_channels else []
         seen_guide_channels = guide_channels
         if shift_invariant and guide_channels:
@@ -148,19 +131,19 @@ class DeepAM(keras.Model):
         u = image
         iterates = {}
         for k in range(1, num_iterations + 1):
-            observed = [image] if (told or hints) and k > 1 else []
+            observed = [image] if told and k > 1 else []
             if observed and shift_invariant:
                 difference = keras.layers.Subtract(
                     dtype=solve_dtype, name=f"iteration_{k}_difference"
                 )
                 observed = [difference([image, u])]
-            seen = [u, *told, *observed, *hints, *guides]
+            seen = [u, *told, *observed, *guides]
             v, gamma = AggregationNetwork(
                 image_channels,
-                filters=each_filters[k - 1],
+                filters=filters,
                 depth=depth,
                 gamma_min=gamma_min,
-                pixel_unshuffle=each_unshuffle[k - 1],
+                pixel_unshuffle=pixel_unshuffle,
                 residual=residual,
                 shift_invariant=shift_invariant,
                 guide_channels=seen_guide_channels if guidance == "joined" else 0,
@@ -197,21 +180,9 @@ class DeepAM(keras.Model):
         self.guide_channels = guide_channels
         self.guidance = guidance
         self.mask = mask
-        self.hint_channels = hint_channels
         self.preconditioner = preconditioner
         self.rtol = rtol
         self.max_steps = max_steps
-
-    @property
-    def block(self) -> int:
-        """Side of the smallest pixel blocks that the grids of all its networks are made of."""
-        return math.lcm(*(network.pixel_unshuffle for network in self.networks))
-
-    @property
-    def networks(self) -> list[AggregationNetwork]:
-        """The networks, one for each iteration."""
-        numbers = range(1, self.num_iterations + 1)
-        return [self.get_layer(f"iteration_{k}_aggregation") for k in numbers]
 
     def iterates(self) -> keras.Model:
         """A model of the same layers that also returns every intermediate result.
@@ -243,7 +214,6 @@ class DeepAM(keras.Model):
             "guide_channels": self.guide_channels,
             "guidance": self.guidance,
             "mask": self.mask,
-            "hint_channels": self.hint_channels,
             "preconditioner": self.preconditioner,
             "rtol": self.rtol,
             "max_steps": self.max_steps,
@@ -254,13 +224,3 @@ class DeepAM(keras.Model):
     def from_config(cls, config, custom_objects=None):
         del custom_objects  # every class it is made of is registered
         return cls(**config)
-
-
-def _of_each_iteration(name: str, value: int | Sequence[int], count: int) -> tuple[int, ...]:
-    values = (value,) * count if isinstance(value, int) else tuple(value)
-    if len(values) != count:
-        raise ValueError(
-            f"`{name}` must be one number, or one for each of the {count} iterations. "
-            f"Received: {value}."
-        )
-    return values

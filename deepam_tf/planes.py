@@ -11,18 +11,11 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["EDGE", "HINT_CHANNELS", "compare_neighbors", "interpolate_planes", "snap_to_planes"]
+__all__ = ["EDGE", "interpolate_planes", "snap_to_planes"]
 
 EDGE = 0.04
 """Of the map's range: planes that differ by more belong to different surfaces (10 of 255 levels;
 chosen on training maps, where 5 did as well and 20 left more of Middlebury's pixels wrong)."""
-
-HINT_CHANNELS = 20
-"""What `compare_neighbors` says of each pixel."""
-
-_ALL = (slice(None), slice(None))
-_AROUND = tuple(itertools.product((-1, 0, 1), repeat=2))
-_HINT_GAIN = 4.0  # brings differences of depth and colour to the order of the rest
 
 
 def interpolate_planes(
@@ -86,7 +79,7 @@ def snap_to_planes(
     slopes = _slopes(low)
     closest = lowest = highest = interpolate_planes(low, size, scale, offset)
     known = tf.ones_like(image[..., :1], tf.bool)
-    for shift in _AROUND:
+    for shift in itertools.product((-1, 0, 1), repeat=2):
         plane = _plane(low, slopes, size, scale, offset, shift=shift, reach=1.0)
         closer = tf.abs(plane - image) < tf.abs(closest - image)
         closest = tf.where(closer, plane, closest)
@@ -97,80 +90,6 @@ def snap_to_planes(
         )
         known &= _pick(valid, rows, columns) > 0
     return tf.where(known & (highest - lowest > edge), closest, image)
-
-
-def compare_neighbors(
-    image: tf.Tensor,
-    low: tf.Tensor,
-    valid: tf.Tensor,
-    guide: tf.Tensor,
-    scale: float,
-    *,
-    offset: float | None = None,
-    window: tuple[slice, slice] = _ALL,
-) -> tf.Tensor:
-    """What speaks for each of the nine samples around a pixel, as a network may weigh it.
-
-    Which surface a pixel belongs to is decided by its likeness to the samples around. At large
-    scales these lie outside of what convolutions see; here they are brought to the pixel, as in
-    joint bilateral upsampling (Kopf et al., SIGGRAPH 2007), and their weights left to be learnt.
-
-    Args:
-        image: interpolated samples, `[H, W, 1]`, floating.
-        low: samples, `[h, w, 1]`; finite.
-        valid: 1 where a sample was measured, 0 where not, `[h, w, 1]`.
-        guide: the picture that guides, `[H, W, G]`, in [0, 1].
-        scale: pixels from sample to sample.
-        offset: position of the first sample in pixels, `scale // 2` by default.
-        window: rows and columns of the pixels to tell of, all by default.
-
-    Returns:
-        `[H, W, HINT_CHANNELS]`, H and W of the window: for the eight samples beside the nearest
-        one, by how much their planes differ from `image`; for all nine, by how much the guide
-        differs from that at the sample, each times 4 (0 and 4 where a sample is unknown); the
-        way from the nearest sample (dy, dx) in units of `scale`; and `scale / 16`. Adding a
-        constant to image and samples changes nothing.
-
-    Example:
-        >>> low = tf.constant([[[0.0], [1.0]]])
-        >>> image = tf.constant([[[0.0], [0.0], [1.0], [1.0]]])
-        >>> hints = deepam_tf.planes.compare_neighbors(image, low, low + 1, image, 2)
-        >>> hints.shape.as_list()
-        [1, 4, 20]
-    """
-    offset = scale // 2 if offset is None else offset
-    size = (image.shape[-3], image.shape[-2])
-    slopes = _slopes(low)
-    color = _at_samples(guide, low.shape[-3:-1], size, scale, offset)
-    image, guide = image[window], guide[window]
-    planes, colors = [], []
-    for shift in _AROUND:
-        (rows, y), (columns, x) = (
-            _nearest(count, length, scale, offset, step, span)
-            for count, length, step, span in zip(low.shape[-3:-1], size, shift, window, strict=True)
-        )
-        known = _pick(valid, rows, columns) > 0
-        likeness = tf.abs(guide - _pick(color, rows, columns))
-        likeness = tf.reduce_mean(likeness, axis=-1, keepdims=True)
-        colors.append(tf.where(known, tf.cast(likeness, image.dtype), 1.0))
-        if shift == (0, 0):
-            way = tf.meshgrid(*(np.clip(w, -0.5, 0.5) for w in (y, x)), indexing="ij")
-        else:
-            plane = _plane(low, slopes, size, scale, offset, shift=shift, reach=1.0, window=window)
-            planes.append(tf.where(known, plane - image, 0.0))
-    compared = _HINT_GAIN * tf.concat([*planes, *colors], axis=-1)
-    place = tf.stack([*way, tf.fill(tf.shape(way[0]), np.float64(scale / 16))], axis=-1)
-    return tf.concat([compared, tf.cast(place, image.dtype)], axis=-1)
-
-
-def _at_samples(guide: tf.Tensor, counts, size, scale: float, offset: float) -> tf.Tensor:
-    """The guide around each sample: means over 3x3 pixels, for its noise."""
-    smooth = tf.nn.avg_pool2d(guide[tf.newaxis], 3, 1, "SAME")[0]
-    rows, columns = (
-        np.clip(np.floor(offset + scale * np.arange(count) + 0.5).astype(int), 0, length - 1)
-        for count, length in zip(counts, size, strict=True)
-    )
-    return _pick(smooth, rows, columns)
 
 
 def _slopes(low: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -195,21 +114,19 @@ def _limited_slope(low: tf.Tensor, count: int, axis: int) -> tf.Tensor:
     return agree * tf.sign(back) * tf.minimum(tf.abs(back), tf.abs(forth))
 
 
-def _plane(low, slopes, size, scale, offset, *, shift, reach, window=_ALL) -> tf.Tensor:
+def _plane(low, slopes, size, scale, offset, *, shift, reach) -> tf.Tensor:
     """At each pixel the plane of a sample beside the nearest one, up to `reach` samples away."""
-    rows, y = _nearest(low.shape[-3], size[0], scale, offset, shift[0], window[0])
-    columns, x = _nearest(low.shape[-2], size[1], scale, offset, shift[1], window[1])
+    rows, y = _nearest(low.shape[-3], size[0], scale, offset, shift[0])
+    columns, x = _nearest(low.shape[-2], size[1], scale, offset, shift[1])
     y, x = (np.clip(position, -reach, reach) for position in (y, x))
     y, x = tf.constant(y[:, None, None], low.dtype), tf.constant(x[:, None], low.dtype)
     level, down, right = (_pick(part, rows, columns) for part in (low, *slopes))
     return level + down * y + right * x
 
 
-def _nearest(
-    count: int, size: int, scale: float, offset: float, shift: int = 0, span: slice = _ALL[0]
-) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(count: int, size: int, scale: float, offset: float, shift: int = 0):
     """Each pixel's nearest sample, its number plus `shift`, and the way from there in samples."""
-    position = (np.arange(size)[span] - offset) / scale
+    position = (np.arange(size) - offset) / scale
     # A hair up, for the tie half way: a block then begins where its sample lies in the middle.
     index = np.floor(position + 0.5 + 1e-6).astype(int)
     index = np.clip(np.clip(index, 0, count - 1) + shift, 0, count - 1)

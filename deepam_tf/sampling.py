@@ -16,7 +16,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from deepam_tf.planes import compare_neighbors, interpolate_planes
+from deepam_tf.planes import interpolate_planes
 from deepam_tf.reconstruction import reconstruct
 
 __all__ = [
@@ -153,13 +153,8 @@ def fill_holes(image: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
 
 
 def observe_coarse(
-    image: tf.Tensor,
-    valid: tf.Tensor,
-    scales: tuple[int, ...],
-    seed: tf.Tensor,
-    *,
-    guide: tf.Tensor | None = None,
-) -> tuple[tf.Tensor, ...]:
+    image: tf.Tensor, valid: tf.Tensor, scales: tuple[int, ...], seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """A random low-resolution observation of an image, on the image's own grid.
 
     Nearest-neighbour samples at the default offset, as in the paper's section 5.2; for one
@@ -171,11 +166,9 @@ def observe_coarse(
         valid: 1 where the image is known, 0 where not, `[H, W, 1]`.
         scales: pixels from sample to sample, one of them is drawn.
         seed: two integers, `[2]`.
-        guide: if given, `[H, W, G]` in [0, 1], samples are compared by it.
 
     Returns:
-        `(image, mask)`, see `interpolate_samples`; edges are kept sharp. With a guide also
-        hints, see `planes.compare_neighbors`.
+        `(image, mask)`, see `interpolate_samples`; edges are kept sharp.
     """
     size = (image.shape[0], image.shape[1])
     choice, average, hole = (
@@ -183,25 +176,19 @@ def observe_coarse(
     )
     corners = tf.random.stateless_uniform([2, 2], tf.random.fold_in(seed, 3))
 
-    def coarse(low: tf.Tensor, known: tf.Tensor, scale: int, offset: float):
-        low = fill_holes(low, known)
-        fine, mask = interpolate_samples(low, known, size, scale, offset=offset, limited=True)
-        if guide is None:
-            return fine, mask
-        return fine, mask, compare_neighbors(fine, low, known, guide, scale, offset=offset)
-
     def observed(scale: int):
         def nearest():
             low, known = (take_samples(x, scale) for x in (image, valid))
             known = _with_hole(known, corners, hole < _HOLE_RATE)
-            return coarse(low, known, scale, scale // 2)
+            return interpolate_samples(low, known, size, scale, limited=True)
 
         def averaged():
             total, count = (_block_means(x, scale) for x in (image * valid, valid))
             known = tf.cast(count > 0, image.dtype)
             low = total / tf.where(count > 0, count, 1.0)
             known = _with_hole(known, corners, hole < _HOLE_RATE)
-            return coarse(low, known, scale, (scale - 1) / 2)
+            middle = (scale - 1) / 2
+            return interpolate_samples(low, known, size, scale, offset=middle, limited=True)
 
         return tf.cond(average < _AVERAGE_RATE, averaged, nearest) if scale > 1 else nearest()
 

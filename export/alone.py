@@ -55,8 +55,7 @@ def main(folder: pathlib.Path) -> None:
             f"largest difference {error:.1e}",
         )
     check_gradient(serve, inputs_of(expected, 0), expected["0/gradient"])
-    if "serving_bytes" in card["signatures"]:
-        check_bytes(loaded.signatures["serving_bytes"], inputs_of(expected, 1), serve)
+    check_bytes(loaded.signatures["serving_bytes"], inputs_of(expected, 1), serve)
     present = sorted(name for name in ABSENT if sys.modules.get(name) is not None)
     report("imported nothing of ours", not present, f"{present or 'none'}")
 

@@ -231,8 +231,7 @@ def _warmup_records(served: ServedModel, name: str) -> list[bytes]:
         ) from error
     inputs = sample_inputs(served.specs, _WARMUP_SIZE)
     records = []
-    for signature in served.functions:
-        arguments = inputs if signature == "serving_default" else as_files(inputs)
+    for signature, arguments in (("serving_default", inputs), ("serving_bytes", as_files(inputs))):
         log = prediction_log_pb2.PredictionLog()
         request = log.predict_log.request
         request.model_spec.name = name

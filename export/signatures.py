@@ -1,9 +1,8 @@
 """What an exported model answers to: `serving_default` for tensors, `serving_bytes` for files.
 
-Both follow from the model's inputs, by name; a model that takes hints answers to tensors alone.
-Values are checked inside the graph, so that every server says the same of a bad request: an
-`InvalidArgumentError` with the index of the image, which TensorFlow Serving turns into HTTP 400
-and gRPC `INVALID_ARGUMENT`.
+Both follow from the model's inputs, by name. Values are checked inside the graph, so that
+every server says the same of a bad request: an `InvalidArgumentError` with the index of the
+image, which TensorFlow Serving turns into HTTP 400 and gRPC `INVALID_ARGUMENT`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from export.image_bytes import checked
 __all__ = ["ServedModel"]
 
 _LEVEL = "noise_stddev"
-_HINTS = "hints"
 _NOT_NEGATIVE = (_LEVEL, "mask")
 _LUMA = (0.299, 0.587, 0.114)
 """BT.601, as the library makes gray of colour."""
@@ -46,12 +44,11 @@ class ServedModel(tf.Module):
         self.functions = {
             "serving_default": tf.function(self._restore, autograph=False).get_concrete_function(
                 **self.specs
-            )
-        }
-        if _HINTS not in self.specs:  # they are of both signs and in many channels: no picture
-            self.functions["serving_bytes"] = tf.function(
+            ),
+            "serving_bytes": tf.function(
                 self._restore_bytes, autograph=False
-            ).get_concrete_function(**self._bytes_specs())
+            ).get_concrete_function(**self._bytes_specs()),
+        }
 
     def _restore(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         restored = self._run(self._checked(inputs))

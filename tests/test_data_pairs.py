@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepam_tf import data, degradations, metrics, planes
+from deepam_tf import data, degradations, metrics
 from deepam_tf.image_io import ImageFileError
 
 OPTIONS = {"crop_size": 16, "batch_size": 4}
@@ -187,27 +187,6 @@ def test_crops_with_something_to_learn_are_taken_first(rng):
         np.testing.assert_array_equal(batches[29][0]["image"], next(iter(again))[0]["image"])
     assert shares[1] == pytest.approx(0.5, abs=0.15)
     assert 0.8 < shares[4] < 1  # smooth ones remain
-
-
-@pytest.mark.parametrize("candidates", [1, 3])
-def test_hints_are_those_of_the_samples(candidates):
-    options = {"scale": 4, "candidates": candidates, **OPTIONS}
-    plain, told = (
-        data.depth_crops([depth_pair()], hints=hints, **options).take(5) for hints in (False, True)
-    )
-    compared = 0
-    for (x, y, _), (inputs, target, _) in zip(plain, told, strict=True):
-        for name, values in x.items():
-            np.testing.assert_array_equal(values, inputs[name])
-        np.testing.assert_array_equal(y["restored"], target["restored"])
-        parts = (inputs[name] for name in ("image", "mask", "guide", "hints"))
-        for crop, mask, guide, hints in zip(*parts, strict=True):
-            if np.all(mask[2::4, 2::4] == 1):  # single pixels, no hole
-                low = crop[2::4, 2::4]
-                expected = planes.compare_neighbors(crop, low, tf.ones_like(low), guide, 4)
-                np.testing.assert_allclose(hints, expected, atol=1e-6)
-                compared += 1
-    assert compared > 5
 
 
 @pytest.mark.parametrize(

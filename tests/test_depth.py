@@ -5,7 +5,6 @@ import pytest
 
 import deepam_tf
 from deepam_tf import depth as depth_module
-from deepam_tf import planes
 from deepam_tf.depth import observe, upsample_depth
 
 
@@ -113,37 +112,3 @@ def test_snapping_leaves_no_values_between_two_surfaces(restorer, rng):
     beside = np.s_[:, 20:28]  # the samples of the edge are at 22 and 26
     assert np.max(np.minimum(np.abs(soft - 1000), np.abs(soft - 3000))[beside]) > 0.5
     np.testing.assert_allclose(np.unique(hard[beside].round(2)), [1000, 3000])
-
-
-def test_models_that_take_hints_get_those_of_every_window(rng):
-    model = deepam_tf.DeepAM(
-        1,
-        filters=8,
-        depth=6,
-        residual=True,
-        guide_channels=3,
-        mask=True,
-        hint_channels=planes.HINT_CHANNELS,
-        rtol=1e-6,
-    )
-    head = model.get_layer("iteration_1_aggregation").v_head
-    head.kernel.assign(0.1 * rng.standard_normal(head.kernel.shape))  # hints count
-    low, guide = rng.uniform(1, 2, (12, 16)), rng.uniform(size=(48, 64, 3))
-    low[3, 4] = np.nan
-    whole = upsample_depth(deepam_tf.Restorer(model), low, guide, snap=False)
-    tiled = deepam_tf.Restorer(model, tile=40, overlap=40)
-    np.testing.assert_allclose(upsample_depth(tiled, low, guide, snap=False), whole, atol=2e-3)
-    # Hints of the same picture as an array.
-    seen = observe(low, guide.shape[:2])
-    hints = seen.hints(guide)((slice(None), slice(None)))
-    restored = deepam_tf.restore(model, seen.image, guide=guide, mask=seen.mask, hints=hints)
-    np.testing.assert_allclose(seen.to_units(restored[..., 0]), whole, atol=1e-6)
-    none = deepam_tf.restore(model, seen.image, guide=guide, mask=seen.mask, hints=0 * hints)
-    assert np.abs(none - restored).max() > 1e-2
-    with pytest.raises(ValueError, match="`hints` must be given"):
-        deepam_tf.restore(model, seen.image, guide=guide, mask=seen.mask)
-    with pytest.raises(ValueError, match="`hints` must have shape"):
-        deepam_tf.restore(model, seen.image, guide=guide, mask=seen.mask, hints=hints[1:])
-    wrong = np.where(hints == hints.max(), np.nan, hints)
-    with pytest.raises(ValueError, match="`hints` must be finite"):
-        deepam_tf.restore(model, seen.image, guide=guide, mask=seen.mask, hints=wrong)

@@ -179,17 +179,6 @@ def test_a_guided_model_with_a_mask_verifies(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_with_hints_answers_to_tensors(tmp_path):
-    model = deepam_tf.DeepAM(
-        1, filters=8, depth=6, guide_channels=3, mask=True, shift_invariant=True, hint_channels=4
-    )
-    folder = saved_model.save(saved_model.Source(model, {"name": "told"}), tmp_path / "told")
-    results = list(verify.verify(folder))
-    assert all(result.passed for result in results), results
-    assert list(tf.saved_model.load(str(folder)).signatures) == ["serving_default"]
-
-
-@pytest.mark.slow
 def test_one_command_exports_and_verifies_all_weights(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "export.pretrained", str(tmp_path)],

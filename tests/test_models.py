@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -177,29 +175,3 @@ def test_model_that_is_told_the_noise_level(rng):
     again = deepam_tf.DeepAM.from_config(model.get_config())
     again.set_weights(model.get_weights())
     np.testing.assert_array_equal(again({"image": image, "noise_stddev": level})["restored"], both)
-
-
-def test_iterations_may_differ_in_filters_and_grid(rng):
-    options = {"depth": 6, "residual": True, "guide_channels": 2, "hint_channels": 3}
-    model = deepam_tf.DeepAM(2, filters=[8, 4], pixel_unshuffle=(2, 3), **options)
-    assert [(n.filters, n.pixel_unshuffle) for n in model.networks] == [(8, 2), (4, 3)]
-    assert model.block == 6
-    again = deepam_tf.DeepAM.from_config(json.loads(json.dumps(model.get_config())))
-    again.set_weights(model.get_weights())
-    x = {
-        name: tf.constant(rng.uniform(size=(1, 13, 16, channels)), tf.float32)
-        for name, channels in {"image": 1, "guide": 2, "hints": 3}.items()
-    }
-    np.testing.assert_array_equal(again(x)["restored"], model(x)["restored"])
-    with pytest.raises(ValueError, match=r"`filters` must be.*Received: \[8, 4\]"):
-        deepam_tf.DeepAM(3, filters=[8, 4])
-
-
-def test_hints_reach_the_first_network(rng):
-    model = deepam_tf.DeepAM(1, filters=8, depth=3, hint_channels=2)
-    model.networks[0].v_head.kernel.assign(rng.standard_normal([3, 3, 8, 2]))
-    image = tf.constant(rng.uniform(size=(1, 9, 8, 1)), tf.float32)
-    hints = rng.uniform(-1, 1, size=(1, 9, 8, 2)).astype(np.float32)
-    hints = tf.constant(hints)
-    one, other = (model({"image": image, "hints": h})["restored"] for h in (hints, -hints))
-    assert np.abs(one - other).max() > 1e-3

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import itertools
-
-import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -66,69 +63,3 @@ def test_units_do_not_matter(rng):
         for a in (1.0, 8.0)
     )
     np.testing.assert_allclose(other, 8 * one, rtol=1e-6)
-
-
-def nearest_by_hand(count: int, size: int, scale: int, offset: float) -> np.ndarray:
-    positions = offset + scale * np.arange(count)
-    return np.abs(positions[np.newaxis] - np.arange(size)[:, np.newaxis] - 1e-4).argmin(axis=1)
-
-
-@pytest.mark.parametrize(("scale", "offset"), [(4, None), (8, 0), (4, 1.5)])
-def test_neighbors_are_compared_as_by_hand(rng, scale, offset):
-    first = scale // 2 if offset is None else offset
-    height, width = 32, 40
-    low = rng.uniform(size=(height // scale, width // scale, 1)).astype(np.float32)
-    # Steps between samples that agree in sign nowhere: all planes are level.
-    low = np.round(low) + 2 * (np.indices(low.shape[:2]).sum(axis=0) % 2)[..., np.newaxis] * 1.0
-    guide = rng.uniform(size=(height, width, 3)).astype(np.float32)
-    image = rng.uniform(size=(height, width, 1)).astype(np.float32)
-    args = (tf.constant(low, tf.float32), tf.ones(low.shape), tf.constant(guide), scale)
-    hints = planes.compare_neighbors(tf.constant(image), *args, offset=offset).numpy()
-    assert hints.shape == (height, width, planes.HINT_CHANNELS)
-
-    smooth = cv2.blur(np.pad(guide, [(1, 1), (1, 1), (0, 0)]), (3, 3))[1:-1, 1:-1]
-    counted = cv2.blur(np.pad(np.ones((height, width)), 1), (3, 3))[1:-1, 1:-1]
-    smooth /= counted[..., np.newaxis]
-    rows, columns = (
-        nearest_by_hand(count, size, scale, first)
-        for count, size in zip(low.shape, (height, width), strict=False)
-    )
-    shifts = list(itertools.product((-1, 0, 1), repeat=2))
-    beside = [shift for shift in shifts if shift != (0, 0)]
-    for y, x in rng.integers(0, (height, width), size=(40, 2)):
-        for number, (dy, dx) in enumerate(shifts):
-            row, column = (
-                int(np.clip(nearest + step, 0, count - 1))
-                for nearest, step, count in zip(
-                    (rows[y], columns[x]), (dy, dx), low.shape, strict=False
-                )
-            )
-            at = tuple(int(np.floor(first + scale * i + 0.5)) for i in (row, column))
-            color = np.abs(guide[y, x] - smooth[at]).mean()
-            np.testing.assert_allclose(hints[y, x, 8 + number], 4 * color, atol=1e-5)
-            if (dy, dx) != (0, 0) and 0 < row < low.shape[0] - 1 and 0 < column < low.shape[1] - 1:
-                difference = 4 * (low[row, column, 0] - image[y, x, 0])
-                found = hints[y, x, beside.index((dy, dx))]
-                np.testing.assert_allclose(found, difference, atol=1e-5)
-        way = np.clip((np.array([y, x]) - first) / scale - (rows[y], columns[x]), -0.5, 0.5)
-        np.testing.assert_allclose(hints[y, x, -3:], [*way, scale / 16], atol=1e-6)
-
-
-def test_hints_do_not_see_constants_unknown_samples_or_what_lies_outside_of_a_window(rng):
-    low, image, guide = (
-        tf.constant(rng.uniform(size=size), tf.float32)
-        for size in ((4, 5, 1), (32, 40, 1), (32, 40, 3))
-    )
-    valid = np.ones_like(low)
-    valid[1, 2] = 0
-    valid = tf.constant(valid)
-    hints = planes.compare_neighbors(image, low, valid, guide, 8)
-    shifted = planes.compare_neighbors(image + 3, low + 3, valid, guide, 8)
-    np.testing.assert_allclose(shifted, hints, atol=1e-5)
-    window = (slice(5, 20), slice(7, 40))
-    part = planes.compare_neighbors(image, low, valid, guide, 8, window=window)
-    np.testing.assert_array_equal(part, hints[window])
-    # The unknown sample is the one below right of pixel (4, 12), and its own nearest at (12, 20).
-    assert hints[4, 12, 7] == 0
-    assert hints[4, 12, 8 + 8] == 4
-    assert hints[12, 20, 8 + 4] == 4

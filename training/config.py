@@ -28,10 +28,10 @@ class Model:
 
     Attributes:
         num_iterations: `K`.
-        filters: feature maps of each hidden convolution, of each iteration or of all.
+        filters: feature maps of each hidden convolution.
         depth: convolutions of each network.
         gamma_min: floor of the confidence.
-        pixel_unshuffle: side of the pixel blocks of the networks' grid, of each or of all.
+        pixel_unshuffle: side of the pixel blocks of the networks' grid.
         residual: whether the networks give `v - D u`.
         shift_invariant: whether they see differences alone.
         guidance: `joined` or `early`, how a guide comes in.
@@ -40,10 +40,10 @@ class Model:
     """
 
     num_iterations: int = 3
-    filters: int | tuple[int, ...] = 64
+    filters: int = 64
     depth: int = 10
     gamma_min: float = 0.02
-    pixel_unshuffle: int | tuple[int, ...] = 1
+    pixel_unshuffle: int = 1
     residual: bool = False
     shift_invariant: bool = False
     guidance: Literal["joined", "early"] = "joined"
@@ -70,8 +70,6 @@ class Data:
             `deepam_tf.degradations.vary_colors`.
         candidates: crops of depth maps drawn for each that is taken, see
             `deepam_tf.data.depth_crops`.
-        hints: whether networks for depth maps are told how samples and guide compare, see
-            `deepam_tf.planes.compare_neighbors`.
         crop_size: side of the training crops in pixels.
         batch_size: crops in a step, on all devices together.
         validation_images: how many are held out, at most one in ten.
@@ -87,7 +85,6 @@ class Data:
     vary_pairs: bool = False
     vary_colors: bool = False
     candidates: int = 1
-    hints: bool = False
     crop_size: int = 64
     batch_size: int = 8
     validation_images: int = 4

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deepam_tf import data, degradations, image_io, metrics, planes, sampling
+from deepam_tf import data, degradations, image_io, metrics, sampling
 from training.config import Data, TrainingConfig
 from training.settings import nearest
 
@@ -163,7 +163,6 @@ def _depth_crops(examples: Examples, config: TrainingConfig, first_batch: int):
         examples.items,
         scale=config.data.scale,
         candidates=config.data.candidates,
-        hints=config.data.hints,
         crop_size=config.data.crop_size,
         batch_size=config.data.batch_size,
         seed=config.run.seed,
@@ -199,9 +198,6 @@ def _coarse(item, values: Data, number: int):
         samples, valid, depth.shape[1:3], scale, limited=True
     )
     inputs = {"image": image.numpy(), "mask": mask.numpy(), "guide": _unit(guide)}
-    if values.hints:
-        parts = (image, sampling.fill_holes(samples, valid), valid, tf.constant(inputs["guide"]))
-        inputs["hints"] = planes.compare_neighbors(*(x[0] for x in parts), scale)[None].numpy()
     return inputs, depth, weight[..., 0]
 
 
@@ -221,11 +217,7 @@ TASKS = {
         read=_pair_reader(guide_channels=3, jpeg_shrink=1),
         crops=_depth_crops,
         observe=_coarse,
-        model_inputs=lambda values: {
-            "guide_channels": 3,
-            "mask": True,
-            "hint_channels": planes.HINT_CHANNELS if values.hints else 0,
-        },
+        model_inputs=lambda values: {"guide_channels": 3, "mask": True},
         # Of 1: each map's own range.
         metrics=lambda: [
             metrics.PSNR(),
