@@ -113,7 +113,12 @@ RECIPES["denoise_gray"] = replace(
 RECIPES["denoise_color"] = replace(
     # The three channels together.
     RECIPES["denoise_gray"],
-    {"data.image_channels": 3, "optimizer.learning_rate": 3e-3, "run.num_steps": 4500},
+    {
+        "data.image_channels": 3,
+        "data.vary_colors": True,
+        "optimizer.learning_rate": 3e-3,
+        "run.num_steps": 4500,
+    },
 )
 RECIPES["upsample_depth"] = replace(
     # One network for every scale, on the grid of 2x2 blocks, that sees differences alone.
@@ -136,6 +141,7 @@ RECIPES["fuse_nir"] = replace(
         "data.image_channels": 3,
         "data.validation_sigma": 50.0,
         "data.vary_pairs": True,
+        "data.vary_colors": True,
         "run.num_steps": 6000,
         "run.steps_per_epoch": 250,
     },
