@@ -130,11 +130,12 @@ def figure_6(image: np.ndarray, dncnn: pathlib.Path | None = None):
 
 
 def _busiest(image: np.ndarray, size: int) -> tuple[slice, slice]:
-    """The window with the longest gradients."""
+    """The window with the longest gradients, smaller where the image is."""
+    size = min(size, *image.shape[:2])
     gradient = np.asarray(deepam_tf.image_gradient(image[np.newaxis]))[0]
     busy = cv2.blur(np.abs(gradient).sum(axis=-1), (size, size), borderType=cv2.BORDER_CONSTANT)
     half = size // 2
-    rows, columns = (slice(half, length - half) for length in busy.shape)
+    rows, columns = (slice(half, length - size + half + 1) for length in busy.shape)
     y, x = np.unravel_index(busy[rows, columns].argmax(), busy[rows, columns].shape)
     return slice(int(y), int(y) + size), slice(int(x), int(x) + size)
 
@@ -168,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
             path = args.out / f"figure_{number}.png"
             image_io.write_bytes(path, buffer.getvalue())
             print(path)
-    except (image_io.ImageFileError, ValueError) as error:
+    except (image_io.ImageFileError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

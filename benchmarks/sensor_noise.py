@@ -30,7 +30,7 @@ import deepam_tf
 from deepam_tf import data, degradations, image_io, metrics, noise
 from deepam_tf.inference import Restorer
 
-__all__ = ["SENSORS", "compare", "draw", "main", "restorations"]
+__all__ = ["SENSORS", "draw", "main", "psnr", "restorations"]
 
 SENSORS = {
     "100 electrons, 2 % read noise": (1 / 100, 0.02**2),
@@ -67,23 +67,14 @@ def restorations(
     }
 
 
-def compare(
-    restorer: Restorer, clean: np.ndarray, gain: float, variance: float, index: int
-) -> dict[str, float]:
-    """PSNR in dB of one picture; arguments and names as of `restorations`."""
-    pictures = restorations(restorer, clean, gain, variance, index)
-    return {name: _psnr(clean, picture) for name, picture in pictures.items()}
-
-
-def draw(restorer: Restorer, clean: np.ndarray) -> bytes:
-    """A PNG file with what `restorations` gives under each sensor, beside the clean picture."""
-    rows = {name: restorations(restorer, clean, *values, 0) for name, values in SENSORS.items()}
+def draw(clean: np.ndarray, rows: dict[str, dict[str, np.ndarray]]) -> bytes:
+    """A PNG file with what `restorations` gave, a row a sensor, beside the clean picture."""
     shown = ["noisy", "one level, estimated", "map, estimated"]
     figure, axes = plt.subplots(
         len(rows), len(shown) + 1, figsize=(13, 3.4 * len(rows)), constrained_layout=True
     )
     for row, (sensor, pictures) in zip(axes, rows.items(), strict=True):
-        titles = {name: f"{name}: {_psnr(clean, pictures[name]):.2f} dB" for name in shown}
+        titles = {name: f"{name}: {psnr(clean, pictures[name]):.2f} dB" for name in shown}
         panels = {titles[name]: pictures[name] for name in shown} | {f"clean; {sensor}": clean}
         for axis, (title, panel) in zip(row, panels.items(), strict=True):
             axis.set_title(title, fontsize=9)
@@ -94,7 +85,8 @@ def draw(restorer: Restorer, clean: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _psnr(clean: np.ndarray, image: np.ndarray) -> float:
+def psnr(clean: np.ndarray, image: np.ndarray) -> float:
+    """In dB, of one picture `[H, W, C]`."""
     return float(metrics.psnr(clean[np.newaxis], image[np.newaxis].astype(np.float32))[0])
 
 
@@ -120,20 +112,26 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     restorer = Restorer(model)
     table = rich.table.Table("PSNR dB, the network is told", *SENSORS, title=args.data.name)
-    columns = []
+    columns, first = [], {}
     with rich.progress.Progress(transient=True) as progress:
         task = progress.add_task("images", total=len(SENSORS) * len(images))
-        for sensor in SENSORS.values():
+        for name, sensor in SENSORS.items():
             rows = []
             for index, clean in enumerate(images):
-                rows.append(compare(restorer, clean, *sensor, index))
+                pictures = restorations(restorer, clean, *sensor, index)
+                first.setdefault(name, pictures)
+                rows.append({told: psnr(clean, x) for told, x in pictures.items()})
                 progress.advance(task)
             columns.append({name: np.mean([row[name] for row in rows]) for name in rows[0]})
     for name in columns[0]:
         table.add_row(name, *(f"{column[name]:.2f}" for column in columns))
     rich.console.Console().print(table)
     if args.picture is not None:
-        image_io.write_bytes(args.picture, draw(restorer, images[0]))
+        try:
+            image_io.write_bytes(args.picture, draw(images[0], first))
+        except (image_io.ImageFileError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
     return 0
 
 

@@ -96,7 +96,7 @@ def vary_colors(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     Half of the images stay as they are. In the others the differences of the channels from their
     mean are multiplied by 0.5 to 3, the channels exchanged at random, and one in eight of them
     made a negative. Networks that have seen natural colours alone take it for certain that the
-    channels of a picture agree, and turn the rest gray.
+    channels of a picture agree, and blur what only one of them shows.
 
     Args:
         image: `[H, W, C]`, floating, in [0, 1].

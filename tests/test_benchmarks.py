@@ -93,10 +93,15 @@ def test_a_network_told_the_map_does_better_than_one_told_a_level(tmp_path, caps
     gray = data.to_channels(picture.pixels, 1)[:128, :128]
     image_io.write(tmp_path / "a.png", image_io.Picture(gray, None, picture.dtype))
     restorer = deepam_tf.Restorer(deepam_tf.load_pretrained("denoise_gray"))
-    figures = sensor_noise.compare(restorer, gray, *list(sensor_noise.SENSORS.values())[1], 0)
+    sensor = list(sensor_noise.SENSORS.values())[1]
+    pictures = sensor_noise.restorations(restorer, gray, *sensor, 0)
+    figures = {name: sensor_noise.psnr(gray, x) for name, x in pictures.items()}
     assert figures["noisy"] < figures["one level, true"] < figures["map, estimated"]
     assert figures["map, estimated"] == pytest.approx(figures["map, true parameters"], abs=0.5)
-    assert sensor_noise.main(["--data", str(tmp_path)]) == 0
+    drawn = tmp_path / "drawn" / "a.png"
+    drawn.parent.mkdir()
+    assert sensor_noise.main(["--data", str(tmp_path), "--picture", str(drawn)]) == 0
+    assert min(image_io.read(drawn).pixels.shape[:2]) > 400
     assert f"{figures['map, estimated']:.1f}"[:2] in capsys.readouterr().out
     assert sensor_noise.main(["--data", str(tmp_path / "none")]) == 2
 
@@ -135,3 +140,18 @@ def test_the_busiest_detail_is_found(rng):
     assert 28 <= rows.start <= rows.stop <= 52
     assert 8 <= columns.start <= columns.stop <= 32
     assert image[rows, columns].shape == (16, 16, 1)
+    assert image[figures._busiest(image, 100)].shape == (60, 60, 1)
+
+
+def test_figure_6_shows_every_denoiser(tmp_path, monkeypatch):
+    from benchmarks import figures
+
+    gray = data.to_channels(image_io.read(PICTURE).pixels, 1)[:64, :80]
+    image_io.write(tmp_path / "a.png", image_io.Picture(gray, None, np.dtype(np.uint8)))
+    peers = {"BM3D": lambda image: image}  # whose package the tests do without
+    monkeypatch.setattr(figures.peers, "classical_denoisers", lambda stddev: peers)
+    monkeypatch.setattr(figures, "models_for", lambda stddev: ["denoise_gray"])
+    arguments = ["--figure", "6", "--image", str(tmp_path / "a.png"), "--out", str(tmp_path)]
+    assert figures.main(arguments) == 0
+    assert min(image_io.read(tmp_path / "figure_6.png").pixels.shape[:2]) > 400
+    assert figures.main([*arguments, "--dncnn", str(tmp_path)]) == 2

@@ -92,13 +92,18 @@ def test_pairs_vary_as_two_cameras_do():
     assert blurred > 0
 
 
-def test_crops_of_pairs_may_vary(rng):
+def plain_and_varied(rng, option: str):
+    """The first batch without noise, with and without an option of the pipeline."""
     image = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
     options = {"noise_stddev": 0.0, "guides": [image[..., 1:2]], **OPTIONS}
-    plain, varied = (
-        next(iter(data.denoising_crops([image], vary_pairs=vary, **options)))
+    return (
+        next(iter(data.denoising_crops([image], **{option: vary}, **options)))
         for vary in (False, True)
     )
+
+
+def test_crops_of_pairs_may_vary(rng):
+    plain, varied = plain_and_varied(rng, "vary_pairs")
     # The target of the loss is what the noise was put on.
     np.testing.assert_array_equal(varied[0]["image"], varied[1]["restored"])
     ratio = varied[1]["restored"] / tf.maximum(plain[1]["restored"], 1e-6)
@@ -140,12 +145,7 @@ def test_colors_vary_about_their_mean(rng):
 
 
 def test_crops_may_vary_in_color(rng):
-    image = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
-    options = {"noise_stddev": 0.0, "guides": [image[..., 1:2]], **OPTIONS}
-    plain, varied = (
-        next(iter(data.denoising_crops([image], vary_colors=vary, **options)))
-        for vary in (False, True)
-    )
+    plain, varied = plain_and_varied(rng, "vary_colors")
     np.testing.assert_array_equal(varied[0]["image"], varied[1]["restored"])
     np.testing.assert_array_equal(varied[0]["guide"], plain[0]["guide"])
     same = np.all(varied[1]["restored"] == plain[1]["restored"], axis=(1, 2, 3))

@@ -342,10 +342,13 @@ def test_a_model_can_start_from_one_of_fewer_iterations(rng):
 def test_weights_of_another_architecture_are_refused():
     model = deepam_tf.DeepAM(1, filters=8, depth=3)
     before = [x.copy() for x in model.get_weights()]
-    for other in ({"filters": 16}, {"depth": 4}, {"image_channels": 3}, {"pixel_unshuffle": 2}):
+    others = ({"filters": 16}, {"depth": 4}, {"image_channels": 3}, {"num_iterations": 2})
+    for other in (*others, {"residual": True}):
         source = deepam_tf.DeepAM(**{"num_iterations": 1, "filters": 8, "depth": 3, **other})
         with pytest.raises(ValueError, match=r"architecture.*Received"):
             warm_start.adopt_weights(model, source)
+    with pytest.raises(ValueError, match=r"DeepAM.*Received: Sequential"):
+        warm_start.adopt_weights(model, keras.Sequential([keras.layers.Dense(1)]))
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -11,29 +11,36 @@ def adopt_weights(model: DeepAM, source: DeepAM) -> None:
     """Give a model the weights of another: each network those of the same iteration.
 
     Iterations that the source lacks begin with the weights of its last: each iteration does the
-    same task, from what the one before has left of it.
+    same task, from what the one before has left of it. Where there is a noise level or a mask, the
+    first network sees less than the others; those stay as they are if the source has no other.
 
     Args:
         model: gets the weights.
         source: gives them.
 
     Raises:
-        ValueError: if the networks differ; nothing has been changed.
+        ValueError: if the networks differ, or the source has more of them; nothing has been
+            changed.
     """
+    if not isinstance(source, DeepAM):
+        raise ValueError(
+            f"The model to start from must be a DeepAM. Received: {type(source).__name__}."
+        )
+    if (
+        _architecture(source) != _architecture(model)
+        or source.num_iterations > model.num_iterations
+    ):
+        raise ValueError(
+            "The model to start from must have the architecture of the run, if perhaps fewer "
+            f"iterations. Received: {_summary(source)}; the run has {_summary(model)}."
+        )
     own, others = (
         [_weights(m, k) for k in range(1, m.num_iterations + 1)] for m in (model, source)
     )
     taken = [others[min(k, len(others) - 1)] for k in range(len(own))]
     for number, (old, new) in enumerate(zip(own, taken, strict=True)):
-        fits = [x.shape for x in old] == [x.shape for x in new]
-        if not fits and number > 0 and len(others) == 1:
-            # The first network sees less than the others, where there is more than the image.
+        if [x.shape for x in old] != [x.shape for x in new]:
             taken[number] = old
-        elif not fits:
-            raise ValueError(
-                "The model to start from must have the architecture of the run, if perhaps fewer "
-                f"iterations. Received: {_summary(source)}; the run has {_summary(model)}."
-            )
     for k, weights in enumerate(taken, start=1):
         model.get_layer(f"iteration_{k}_aggregation").set_weights(weights)
 
@@ -42,6 +49,13 @@ def _weights(model: DeepAM, k: int) -> list:
     return model.get_layer(f"iteration_{k}_aggregation").get_weights()
 
 
+def _architecture(model: DeepAM) -> dict:
+    """What the weights are made for; how the solves are done may differ, and the precision."""
+    free = {"name", "trainable", "num_iterations", "gamma_min", "dtype"}
+    free |= {"preconditioner", "rtol", "max_steps"}
+    return {name: value for name, value in model.get_config().items() if name not in free}
+
+
 def _summary(model: DeepAM) -> str:
-    names = ("num_iterations", "image_channels", "filters", "depth", "pixel_unshuffle")
-    return ", ".join(f"{name}={getattr(model, name)}" for name in names)
+    values = {"num_iterations": model.num_iterations, **_architecture(model)}
+    return ", ".join(f"{name}={value}" for name, value in values.items())
