@@ -76,7 +76,7 @@ def test_figures_of_joint_restoration_are_drawn(tmp_path, monkeypatch, number, t
         "fuse_nir": deepam_tf.DeepAM(
             1, image_channels=3, guide_channels=1, noise_level=True, **small
         ),
-        "denoise_gray": deepam_tf.DeepAM(1, noise_level=True, **small),
+        "denoise_color": deepam_tf.DeepAM(1, image_channels=3, noise_level=True, **small),
     }
     monkeypatch.setattr(deepam_tf, "load_pretrained", models.__getitem__)
     out = tmp_path / "out"
