@@ -3,9 +3,10 @@
     python -m benchmarks.training [--config NAME] [--set NAME=VALUE] [--xla]
 
 measures, in one run: the step of a recipe in float32 and bfloat16, with `--xla` also compiled; the
-same convolutions alone, forward and backward; the solves alone; the input pipeline alone, and the
-step fed by it. Ratios hold whatever else the machine does, as long as it does it throughout:
-everything is measured in turns.
+same with solves that XLA does not compile, and with adjoint solves to the tolerance of the forward
+ones, and what the looser ones change in the gradient; the same convolutions alone, forward and
+backward; the solves alone; the input pipeline alone, and the step fed by it. Ratios hold whatever
+else the machine does, as long as it does it throughout: everything is measured in turns.
 """
 
 from __future__ import annotations
@@ -57,8 +58,10 @@ class Step:
     def _load_weights(self) -> None:
         """Trained weights where they fit: solves take the steps that they take in training."""
         try:
-            shipped = deepam_tf.load_pretrained("denoise_gray_s25")
-            self.model.set_weights(shipped.get_weights())
+            channels, levels = self.config.data.image_channels, self.config.data.sigma
+            varied = "denoise_gray" if channels == 1 else "denoise_color"
+            name = varied if isinstance(levels, tuple) else "denoise_gray_s25"
+            self.model.set_weights(deepam_tf.load_pretrained(name).get_weights())
         except ValueError:
             return
 
@@ -75,6 +78,18 @@ class Step:
         """Best time of a step."""
         self.run()
         return linear_solvers.best_time(self.run, TURNS)[0]
+
+    def gradient(self, batch) -> np.ndarray:
+        """Of the loss on a batch, all weights in one vector; nothing is trained."""
+
+        @tf.function
+        def run(inputs, targets):
+            with tf.GradientTape() as tape:
+                outputs = self.trainer(inputs, training=True)
+                loss = self.trainer.compute_loss(inputs, targets, outputs, training=True)
+            return tape.gradient(loss, self.trainer.trainable_variables)
+
+        return np.concatenate([np.ravel(x) for x in run(*batch)])
 
     def kernels(self) -> list[tuple[list[tf.Tensor], list[tf.Tensor]]]:
         """Kernels of the convolutions: for each network those in a row, and the heads."""
@@ -127,26 +142,20 @@ class Step:
         """Best time of the solves of a step alone, forward and adjoint."""
         outputs = self.model.iterates()(self.batch[0])
         image, clean = self.batch[0]["image"], self.batch[1]["restored"]
-        count = self.model.num_iterations
+        numbers = range(1, self.model.num_iterations + 1)
+        layers = [self.model.get_layer(f"iteration_{k}_reconstruction") for k in numbers]
         fields = [
-            tuple(tf.cast(outputs[f"{x}_{k}"], tf.float32) for x in ("v", "gamma"))
-            for k in range(1, count + 1)
+            tuple(tf.cast(outputs[f"{x}_{k}"], tf.float32) for x in ("v", "gamma")) for k in numbers
         ]
 
         @tf.function
         def run(image, fields):
             # K solves and, for each loss on its way back, one adjoint solve.
             gradients = []
-            for v, gamma in fields:
+            for layer, (v, gamma) in zip(layers, fields, strict=True):
                 with tf.GradientTape() as tape:
                     tape.watch([v, gamma])
-                    u = deepam_tf.reconstruct(
-                        image,
-                        v,
-                        gamma,
-                        preconditioner=self.model.preconditioner,
-                        rtol=self.model.rtol,
-                    )
+                    u = layer([image, v, gamma])
                     loss = tf.reduce_mean(tf.abs(u - clean))
                 gradients.append(tape.gradient(loss, [v, gamma]))
             return gradients
@@ -173,8 +182,22 @@ def main(argv: list[str] | None = None) -> int:
         for dtype in ("float32", "mixed_bfloat16")
         for xla in ([False, True] if args.xla else [False])
     }
+    as_forward = {"run.adjoint_rtol": base.model.rtol}
+    not_compiled = {"run.jit_compile_solves": False}
+    ways |= {
+        "bfloat16, adjoint as forward": replace(ways["bfloat16"], as_forward),
+        "bfloat16, solves not compiled": replace(ways["bfloat16"], not_compiled),
+        "bfloat16, both": replace(ways["bfloat16"], {**as_forward, **not_compiled}),
+    }
     steps = {name: Step(config) for name, config in ways.items()}
-    stacks = {name: step.convolutions() for name, step in steps.items() if "XLA" not in name}
+    stacks = {name: steps[name].convolutions() for name in ("float32", "bfloat16")}
+    exact, loose = (steps[n] for n in ("bfloat16, adjoint as forward", "bfloat16"))
+    batches = [*exact.batches.take(2)]
+    first, second = (exact.gradient(batch) for batch in batches)
+    inexact, unlike = (
+        np.linalg.norm(x - first) / np.linalg.norm(first)
+        for x in (loose.gradient(batches[0]), second)
+    )
     for step in steps.values():
         step.run()
     iterator = iter(steps["bfloat16"].batches)
@@ -207,6 +230,11 @@ def main(argv: list[str] | None = None) -> int:
     console.print(table)
     gain = best["float32"] / best["bfloat16"]
     console.print(f"bfloat16 over float32: {gain:.2f} x the speed")
+    console.print(
+        f"gradient with adjoint solves to {base.run.adjoint_rtol:g} instead of "
+        f"{base.model.rtol:g}: differs by {100 * inexact:.2f} %; that of another batch by "
+        f"{100 * unlike:.0f} %"
+    )
     for name in stacks:
         share = steps[name].seconds_of_solves() / best[name]
         console.print(f"solves, forward and adjoint, {name}: {100 * share:.0f} % of the step")

@@ -198,6 +198,26 @@ class DeepAM(keras.Model):
             name=f"{self.name}_iterates",
         )
 
+    def configure_solves(
+        self, *, adjoint_rtol: float | None = None, jit_compile: bool = False
+    ) -> None:
+        """How the linear solves are run in training; nothing of it is saved with the model.
+
+        Call it before `fit`: what has been traced stays as it is.
+
+        Args:
+            adjoint_rtol: relative tolerance of the adjoint solves; None: `rtol`.
+            jit_compile: whether XLA compiles the solves, see `layers.Reconstruction`.
+
+        Example:
+            >>> model = deepam_tf.DeepAM(num_iterations=1, filters=8, depth=3)
+            >>> model.configure_solves(adjoint_rtol=1e-2, jit_compile=True)
+        """
+        for layer in self.layers:
+            if isinstance(layer, Reconstruction):
+                layer.adjoint_rtol = adjoint_rtol
+                layer.jit_compile = jit_compile
+
     def get_config(self):
         return {
             "name": self.name,

@@ -77,6 +77,7 @@ def reconstruct(
     u0: tf.Tensor | None = None,
     rtol: float = 1e-5,
     atol: float = 0.0,
+    adjoint_rtol: float | None = None,
     max_steps: int = 500,
     name: str = "reconstruct",
 ) -> tf.Tensor:
@@ -104,6 +105,7 @@ def reconstruct(
         rtol: stop once the residual of the system for `u - f` is below `rtol` times its
             right-hand side `D^T (v - D f)`, image by image.
         atol: or below `atol`, in the units of `f`; the adjoint solve knows `rtol` alone.
+        adjoint_rtol: `rtol` of the adjoint solve, if not the same (docs/training.md).
         max_steps: most conjugate gradient steps.
         name: name scope.
 
@@ -127,6 +129,7 @@ def reconstruct(
     with tf.name_scope(name):
         f, v, gamma = validated(f, v, gamma)
         how = _Solve(preconditioner, rtol, max_steps)
+        adjoint = dataclasses.replace(how, rtol=rtol if adjoint_rtol is None else adjoint_rtol)
         x0 = None if u0 is None else tf.stop_gradient(tf.convert_to_tensor(u0, f.dtype) - f)
 
         @tf.custom_gradient
@@ -136,8 +139,8 @@ def reconstruct(
             correction = tf.stop_gradient(tf.reshape(correction, tf.shape(f)))
 
             def vjp(u_bar):
-                w = _solve(gamma, u_bar, how)
-                known = _known_solution(gamma, _correction_rhs(f, v), correction, how)
+                w = _solve(gamma, u_bar, adjoint)
+                known = _known_solution(gamma, _correction_rhs(f, v), correction, adjoint)
                 return gamma * w, image_gradient(w), _sum_to_maps(-w * known, gamma)
 
             return f + correction, vjp

@@ -99,6 +99,35 @@ def test_three_iterations_train_through_fit(rng, jit_compile):
     assert np.isfinite(history.history["loss"][0])
 
 
+def test_solves_compiled_with_a_tolerance_of_their_own_train_alike(rng, tmp_path):
+    model = deepam_tf.DeepAM(2, rtol=1e-6, **SMALL)
+    for weight in model.trainable_variables:  # v nearly D u would leave nothing to solve
+        weight.assign_add(0.1 * tf.random.stateless_normal(weight.shape, [0, 1]))
+    x = tf.constant(rng.uniform(size=(2, 12, 12, 1)), tf.float32)
+
+    @tf.function
+    def gradient():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.abs(model({"image": x}, training=True)["restored"] - 0.5))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        return tf.concat([tf.reshape(g, [-1]) for g in gradients], axis=0)
+
+    exact = gradient.python_function()
+    model.configure_solves(adjoint_rtol=1e-3, jit_compile=True)
+    loose = gradient()
+    functions = gradient.get_concrete_function().graph.as_graph_def().library.function
+    assert any(f.attr["_XlaMustCompile"].b for f in functions)
+    error = float(tf.norm(loose - exact) / tf.norm(exact))
+    assert 1e-6 < error < 1e-2
+
+    model.save(tmp_path / "model.keras")
+    revived = keras.saving.load_model(tmp_path / "model.keras")
+    for layer in revived.layers:
+        if isinstance(layer, deepam_tf.Reconstruction):
+            assert layer.adjoint_rtol is None
+            assert not layer.jit_compile
+
+
 def test_new_sizes_do_not_trace_again(rng):
     model = deepam_tf.DeepAM(1, **SMALL)
     shapes = [(4, 5, 1), (7, 3, 3), (1, 1, 1), (33, 2, 1), (9, 9, 3)]

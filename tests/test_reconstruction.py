@@ -172,6 +172,24 @@ def test_float32_and_nan_in_a_function(rng, jit_compile):
     np.testing.assert_allclose(u[1], expected[1], atol=1e-5)
 
 
+def test_a_tolerance_of_its_own_changes_the_adjoint_solve_alone():
+    def answer(**options):
+        variables = [tf.constant(x) for x in problem(np.random.default_rng(3), (2, 16, 16, 2))]
+        with tf.GradientTape() as tape:
+            tape.watch(variables)
+            u = deepam_tf.reconstruct(*variables, preconditioner="jacobi", rtol=1e-9, **options)
+            loss = tf.reduce_sum(tf.abs(u - 0.3))
+        gradients = [tf.reshape(g, [-1]) for g in tape.gradient(loss, variables)]
+        return u.numpy(), tf.concat(gradients, axis=0).numpy()
+
+    u, exact = answer()
+    for tolerance in (1e-2, 1e-4):
+        same, gradient = answer(adjoint_rtol=tolerance)
+        np.testing.assert_array_equal(same, u)
+        error = np.linalg.norm(gradient - exact) / np.linalg.norm(exact)
+        assert 1e-3 * tolerance < error < 10 * tolerance
+
+
 def test_sizes_that_differ_at_run_time_are_refused():
     function = tf.function(
         functools.partial(deepam_tf.reconstruct, preconditioner="jacobi"),

@@ -141,6 +141,9 @@ class Run:
             keeps the intermediate results images.
         dtype: Keras dtype policy of the networks.
         jit_compile: compile the step with XLA.
+        jit_compile_solves: compile the linear solves with XLA.
+        adjoint_rtol: tolerance of the adjoint solves: what they leave is far below what one
+            batch's gradient differs from the next one's.
         seed: of the initial weights, the crops and the noise.
     """
 
@@ -151,6 +154,8 @@ class Run:
     iterate_loss_weight: float = 0.2
     dtype: Literal["float32", "mixed_bfloat16", "float64"] = "mixed_bfloat16"
     jit_compile: bool = False
+    jit_compile_solves: bool = True
+    adjoint_rtol: float = 1e-2
     seed: int = 0
 
 
@@ -195,7 +200,7 @@ class TrainingConfig:
         values = flat(self)
         positive = (
             *("filters", "candidates", "crop_size", "batch_size", "loss_scale"),
-            *("num_steps", "steps_per_epoch", "rtol"),
+            *("num_steps", "steps_per_epoch", "rtol", "adjoint_rtol"),
         )
         for name, value in values.items():
             numbers = value if isinstance(value, tuple) else (value,)

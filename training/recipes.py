@@ -29,6 +29,7 @@ PAPER = {
     "run.num_steps": 20 * 2000,
     "run.steps_per_epoch": 2000,
     "run.dtype": "float32",
+    "run.adjoint_rtol": 1e-4,
     # Not given there: the rate is of the order that suits SGD (docs/training.md), the batch and
     # the decay by 100 over the run are customary with the paper's toolbox.
     "optimizer.learning_rate": 0.1,

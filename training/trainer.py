@@ -150,6 +150,9 @@ def make_trainer(model: DeepAM, config: TrainingConfig, task: Task) -> Trainer:
         A compiled model from the inputs to `restored` and, where they carry a loss,
         `u_1 .. u_{K-1}`; its optimizer is built.
     """
+    model.configure_solves(
+        adjoint_rtol=config.run.adjoint_rtol, jit_compile=config.run.jit_compile_solves
+    )
     iterates = model.iterates()
     names = ["restored"]
     if config.run.iterate_loss_weight:
