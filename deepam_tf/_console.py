@@ -13,6 +13,7 @@ __all__ = [
     "BAD_INPUT",
     "INTERRUPTED",
     "SOME_FAILED",
+    "add_ensemble_option",
     "add_file_options",
     "errors",
     "output",
@@ -58,6 +59,16 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=image_io.MAX_MEGAPIXELS,
         help=f"refuse larger images ({image_io.MAX_MEGAPIXELS:g})",
+    )
+
+
+def add_ensemble_option(parser: argparse.ArgumentParser) -> None:
+    """The option of commands whose pictures look as likely turned or flipped."""
+    parser.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="restore every picture in its eight orientations and take the mean: 0.05 to 0.2 dB "
+        "better, eight times as long",
     )
 
 

@@ -55,6 +55,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         default="deepam",
         help="the network, or a classical regulariser: total variation, L0, Lp (deepam)",
     )
+    console.add_ensemble_option(parser)
     console.add_file_options(parser)
     parser.set_defaults(run=_denoise)
 
@@ -113,17 +114,18 @@ def _model_name(pixels: np.ndarray, args: argparse.Namespace) -> str:
 
 def _restorers(args: argparse.Namespace) -> Callable[[np.ndarray, float], Restorer]:
     """The restorer for a picture of a noise level, made when first needed."""
+    restorer = functools.partial(Restorer, tile=args.tile, self_ensemble=args.ensemble)
     if args.method != "deepam":
         method = METHODS[args.method]
         classical = functools.lru_cache(maxsize=1)(
-            lambda stddev: Restorer(
-                functools.partial(method, noise_stddev=max(stddev, _LEAST_STDDEV)), tile=args.tile
+            lambda stddev: restorer(
+                functools.partial(method, noise_stddev=max(stddev, _LEAST_STDDEV))
             )
         )
         return lambda pixels, stddev: classical(stddev)
     if args.model is not None:
         pretrained_card(args.model)  # a wrong name is an error now, not one for each file
-    network = functools.cache(lambda name: Restorer(load_pretrained(name), tile=args.tile))
+    network = functools.cache(lambda name: restorer(load_pretrained(name)))
     return lambda pixels, stddev: network(_model_name(pixels, args))
 
 

@@ -82,6 +82,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         help="noise level on the 0..255 scale, or auto: estimated (auto)",
     )
     fuse.add_argument("--model", default=_FUSION_MODEL, help=f"weights ({_FUSION_MODEL})")
+    console.add_ensemble_option(fuse)
     console.add_file_options(fuse)
     fuse.set_defaults(run=_fuse)
 
@@ -161,7 +162,7 @@ def _fuse(args: argparse.Namespace) -> int:
     low, high = (255 * level for level in noise_range(args.model))
     if not low - 0.5 <= sigma <= high + 0.5:
         console.errors.print(f"note: {args.model} was trained for sigma {low:g} to {high:g}.")
-    restorer = Restorer(load_pretrained(args.model), tile=args.tile)
+    restorer = Restorer(load_pretrained(args.model), tile=args.tile, self_ensemble=args.ensemble)
     with console.progress_bar() as progress:
         tiles = progress.add_task(args.rgb.name, total=restorer.count_tiles(*pixels.shape[:2]))
         restored = restorer(

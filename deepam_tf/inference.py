@@ -30,6 +30,10 @@ class Restorer:
             colour is restored channel by channel.
         tile: side of the tiles in pixels; memory grows with its square.
         overlap: how far a window reaches beyond its tile, in pixels.
+        self_ensemble: restore each window in its eight orientations, turned and flipped, and
+            take the mean (Timofte et al., "Seven ways to improve example-based single image
+            super resolution", CVPR 2016). The errors of the eight are partly independent: the
+            mean is 0.05 to 0.2 dB closer to the truth, and takes eight times as long.
 
     Raises:
         ValueError: if `tile` is not positive or `overlap` is negative.
@@ -40,7 +44,14 @@ class Restorer:
         (20, 30, 3)
     """
 
-    def __init__(self, model: DeepAM | Denoiser, *, tile: int = 512, overlap: int = 64) -> None:
+    def __init__(
+        self,
+        model: DeepAM | Denoiser,
+        *,
+        tile: int = 512,
+        overlap: int = 64,
+        self_ensemble: bool = False,
+    ) -> None:
         if tile < 1 or overlap < 0:
             raise ValueError(
                 "`tile` must be positive and `overlap` not negative. "
@@ -48,6 +59,7 @@ class Restorer:
             )
         self.tile = tile
         self.overlap = overlap
+        self.self_ensemble = self_ensemble
         self.takes_noise_stddev = False
         self.image_channels = 1
         self._companions = {}
@@ -127,11 +139,25 @@ class Restorer:
             here = {
                 name: x if x.shape[:2] == (1, 1) else x[window] for name, x in companions.items()
             }
-            restored[top:bottom, left:right] = self._window(image[window], here)[
+            restored[top:bottom, left:right] = self._mean_window(image[window], here)[
                 top - window_top : bottom - window_top, left - window_left : right - window_left
             ]
             on_tile()
         return restored
+
+    def _mean_window(self, window: np.ndarray, companions: dict[str, np.ndarray]) -> np.ndarray:
+        """The restored window, the mean over its orientations where that was asked for."""
+        if not self.self_ensemble:
+            return self._window(window, companions)
+        total = np.zeros(window.shape, np.float32)
+        for turns, direction in itertools.product(range(4), (1, -1)):
+
+            def moved(x, turns=turns, direction=direction):
+                return np.rot90(x[:, ::direction], turns)
+
+            result = self._window(moved(window), {name: moved(x) for name, x in companions.items()})
+            total += np.rot90(result, -turns)[:, ::direction]
+        return total / 8
 
     def _window(self, window: np.ndarray, companions: dict[str, np.ndarray]) -> np.ndarray:
         inputs = {name: x.astype(np.float32)[np.newaxis] for name, x in companions.items()}
@@ -211,6 +237,7 @@ def restore(
     mask: np.ndarray | None = None,
     tile: int = 512,
     overlap: int = 64,
+    self_ensemble: bool = False,
 ) -> np.ndarray:
     """Restore one image with a trained model; for several, keep a `Restorer`.
 
@@ -222,6 +249,7 @@ def restore(
         mask: see `Restorer.__call__`.
         tile: see `Restorer`.
         overlap: see `Restorer`.
+        self_ensemble: see `Restorer`.
 
     Returns:
         `[H, W, C]` float32, not clipped.
@@ -235,5 +263,5 @@ def restore(
         >>> deepam_tf.restore(model, np.zeros([7, 5, 1])).shape
         (7, 5, 1)
     """
-    restorer = Restorer(model, tile=tile, overlap=overlap)
+    restorer = Restorer(model, tile=tile, overlap=overlap, self_ensemble=self_ensemble)
     return restorer(image, noise_stddev=noise_stddev, guide=guide, mask=mask)

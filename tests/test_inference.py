@@ -113,6 +113,43 @@ def test_every_iterate_of_the_shipped_weights_is_an_image(model, noisy):
     assert tf.reduce_min(iterates["gamma_1"]) >= model.gamma_min
 
 
+@pytest.mark.parametrize("size", [(12, 18), (7, 9)])
+@pytest.mark.parametrize(("turns", "direction"), [(1, 1), (2, 1), (0, -1), (3, -1)])
+def test_mean_over_orientations_turns_as_the_picture_does(size, turns, direction):
+    # Any function of pictures becomes equivariant, here one that is far from it: networks on
+    # blocks of pixels, told a map and a guide.
+    model = deepam_tf.DeepAM(
+        1, filters=4, depth=6, pixel_unshuffle=2, residual=True, noise_level=True, guide_channels=1
+    )
+    head = model.get_layer("iteration_1_aggregation").v_head
+    rng = np.random.default_rng(0)
+    head.kernel.assign(rng.normal(size=head.kernel.shape))
+    restorer = deepam_tf.Restorer(model, self_ensemble=True)
+    image, level, guide = rng.uniform(size=(3, *size, 1)).astype(np.float32)
+
+    def moved(x):
+        return np.rot90(x[:, ::direction], turns)
+
+    straight = restorer(image, noise_stddev=level, guide=guide)
+    turned = restorer(moved(image), noise_stddev=moved(level), guide=moved(guide))
+    np.testing.assert_allclose(turned, moved(straight), atol=1e-5)
+    alone = deepam_tf.Restorer(model)
+    once = alone(image, noise_stddev=level, guide=guide)
+    other = alone(moved(image), noise_stddev=moved(level), guide=moved(guide))
+    assert np.abs(other - moved(once)).max() > 1e-2
+
+
+@pytest.mark.slow
+def test_mean_over_orientations_is_closer_to_the_truth(model):
+    clean = deepam_tf.image_io.read(PICTURE).pixels[100:260, 100:260]
+    noisy = clean + benchmark_noise(clean.shape, 25 / 255, 0)
+    errors = [
+        np.mean((deepam_tf.restore(model, noisy, self_ensemble=chosen) - clean) ** 2)
+        for chosen in (False, True)
+    ]
+    assert errors[1] < errors[0]
+
+
 @pytest.fixture(scope="module")
 def told():
     """A model that takes the noise level, with random weights."""

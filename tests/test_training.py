@@ -32,6 +32,7 @@ TINY = replace(
         "run.num_steps": 6,
         "run.steps_per_epoch": 2,
         "run.dtype": "float32",
+        "run.jit_compile_solves": False,  # compiling takes longer than six steps
         "data.crop_size": 16,
         "data.batch_size": 2,
         "monitor.pictures_every": 0,

@@ -27,10 +27,13 @@ from deepam_tf.inference import Restorer
 from training import peers
 from training.scores import evaluate, provenance, summary_table, write_csv
 
-__all__ = ["denoiser", "main", "own_classical", "read_images"]
+__all__ = ["ENSEMBLE", "denoiser", "main", "own_classical", "read_images"]
 
 MODELS = {1: ["denoise_gray", "denoise_gray_s25"], 3: ["denoise_color", "denoise_gray"]}
 """Measured where no other are named, by the channels of the images."""
+
+ENSEMBLE = ", 8 orientations"
+"""What the names of rows say of results averaged over turns and flips."""
 
 
 def read_images(
@@ -82,8 +85,11 @@ def _models(args: argparse.Namespace) -> dict[str, peers.Denoiser]:
                 f"note: {name} was trained for sigma {255 * low:g} to {255 * high:g}.",
                 file=sys.stderr,
             )
-        restorer = Restorer(deepam_tf.load_pretrained(name, **overrides))
-        methods[name] = denoiser(restorer, args.sigma / 255)
+        model = deepam_tf.load_pretrained(name, **overrides)
+        for self_ensemble in (False, True)[: 1 + args.ensemble]:
+            restorer = Restorer(model, self_ensemble=self_ensemble)
+            row = name + ENSEMBLE * self_ensemble
+            methods[row] = denoiser(restorer, args.sigma / 255)
     return methods
 
 
@@ -142,6 +148,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--model", nargs="*", help="names of shipped weights")
     parser.add_argument("--rtol", type=float, help="tolerance of the solves instead of the model's")
+    parser.add_argument(
+        "--ensemble", action="store_true", help="also the mean over the eight orientations"
+    )
     parser.add_argument("--peers", action="store_true", help="BM3D, NLM and TV in the same run")
     parser.add_argument("--dncnn", type=pathlib.Path, help="folder with DnCNN's sigma*.npz")
     parser.add_argument(

@@ -23,7 +23,7 @@ import deepam_tf
 from deepam_tf import data, degradations, image_io, metrics
 from deepam_tf.inference import Restorer
 from training import peers
-from training.evaluate import denoiser
+from training.evaluate import ENSEMBLE, denoiser
 from training.scores import evaluate, means, provenance, summary_table, write_csv
 
 __all__ = ["figures", "main"]
@@ -46,6 +46,9 @@ def main(argv: list[str] | None = None) -> int:
         nargs="*",
         default=["denoise_color", "denoise_gray"],
         help="shipped weights without a guide",
+    )
+    parser.add_argument(
+        "--ensemble", action="store_true", help="also the mean over the eight orientations"
     )
     parser.add_argument("--peers", action="store_true", help="BM3D too")
     parser.add_argument(
@@ -72,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
             methods[f"{name}, without NIR"] = lambda noisy, guide, restore=restore: restore(noisy)
         for name in args.model:
             methods[name] = _fusion(name, stddev)
+            if args.ensemble:
+                methods[name + ENSEMBLE] = _fusion(name, stddev, self_ensemble=True)
         with rich.progress.Progress(transient=True) as progress:
             task = progress.add_task("images", total=len(images) * len(methods))
             scores = evaluate(
@@ -151,8 +156,10 @@ def figures(folder: pathlib.Path, restorer: Restorer, noise_stddev: float) -> di
     return means(scores, "model")
 
 
-def _fusion(name: str, stddev: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    restorer = Restorer(deepam_tf.load_pretrained(name))
+def _fusion(
+    name: str, stddev: float, *, self_ensemble: bool = False
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    restorer = Restorer(deepam_tf.load_pretrained(name), self_ensemble=self_ensemble)
     level = stddev if restorer.takes_noise_stddev else None
     return lambda noisy, guide: restorer(noisy, guide=guide, noise_stddev=level)
 
