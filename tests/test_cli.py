@@ -79,6 +79,33 @@ def test_depth_colour_and_alpha_are_kept(tmp_path, capsys, scene):
     assert np.abs(after.pixels - before.pixels).mean() < 0.1
 
 
+@pytest.mark.parametrize("method", ["deepam", "tv"])
+def test_ensemble_is_the_mean_over_orientations(tmp_path, capsys, scene, method):
+    cv2.imwrite(str(tmp_path / "a.png"), scene)
+    cv2.imwrite(str(tmp_path / "turned.png"), np.rot90(scene))
+    options = ["--sigma", 25, "--method", method, "--ensemble"]
+    for name in ("a", "turned"):
+        arguments = [tmp_path / f"{name}.png", tmp_path / f"{name}_out.png", *options]
+        assert in_process(capsys, "denoise", *arguments)[0] == 0
+    straight, turned = (
+        image_io.read(tmp_path / f"{name}_out.png").pixels for name in ("a", "turned")
+    )
+    np.testing.assert_allclose(turned, np.rot90(straight), atol=1.01 / 255)
+    if method == "deepam":
+        model = load_pretrained("denoise_gray")
+        once, mean = (
+            deepam_tf.restore(
+                model,
+                image_io.read(tmp_path / "a.png").pixels,
+                noise_stddev=25 / 255,
+                self_ensemble=chosen,
+            )
+            for chosen in (False, True)
+        )
+        np.testing.assert_allclose(straight, np.clip(mean, 0, 1), atol=0.51 / 255)
+        assert np.abs(once - mean).max() > 1 / 255
+
+
 def test_orientation_is_applied_once(tmp_path, capsys, scene):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -126,6 +126,10 @@ def test_fuse_restores_colour_and_keeps_bit_depth(run, files, rng):
     code, _, err = run(*arguments, "--force")
     assert code == 0
     assert "noise estimated, sigma" in err
+    code, _, err = run(*arguments, "--force", "--sigma", 30, "--ensemble")
+    assert code == 0
+    again = cv2.imread(str(folder / "out.png"), cv2.IMREAD_UNCHANGED)
+    assert 0 < np.abs(again.astype(float) - restored).max() < 0.05 * 65535
 
 
 def test_fuse_ends_in_one_line(run, files):

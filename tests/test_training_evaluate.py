@@ -46,7 +46,8 @@ def test_evaluation_by_hand(rng):
 
 def test_evaluation_command_writes_protocol_and_scores(tmp_path, folder, capsys):
     out = tmp_path / "new" / "scores.csv"
-    assert evaluate.main(["--data", str(folder), "--sigma", "25", "--out", str(out)]) == 0
+    command = ["--data", str(folder), "--sigma", "25", "--ensemble", "--out", str(out)]
+    assert evaluate.main(command) == 0
     printed = capsys.readouterr().out
     assert "noisy" in printed
     assert "denoise_gray_s25" in printed
@@ -54,10 +55,12 @@ def test_evaluation_command_writes_protocol_and_scores(tmp_path, folder, capsys)
     header = [line for line in lines if line.startswith("#")]
     assert any("default_rng(i)" in line for line in header)
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
-    assert len(rows) == 3 * 3
+    assert len(rows) == 3 * 5
     ours = [float(row["psnr"]) for row in rows if row["method"] == "denoise_gray_s25"]
     noisy = [float(row["psnr"]) for row in rows if row["method"] == "noisy"]
     assert np.mean(ours) > np.mean(noisy) + 3
+    mean = [float(row["psnr"]) for row in rows if row["method"].endswith("s25, 8 orientations")]
+    assert 0 < abs(np.mean(mean) - np.mean(ours)) < 0.5
 
 
 def test_colour_is_restored_channel_by_channel_where_a_model_has_one(tmp_path, folder, rng):

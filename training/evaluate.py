@@ -27,13 +27,10 @@ from deepam_tf.inference import Restorer
 from training import peers
 from training.scores import evaluate, provenance, summary_table, write_csv
 
-__all__ = ["ENSEMBLE", "denoiser", "main", "own_classical", "read_images"]
+__all__ = ["denoiser", "main", "own_classical", "read_images", "restorers"]
 
 MODELS = {1: ["denoise_gray", "denoise_gray_s25"], 3: ["denoise_color", "denoise_gray"]}
 """Measured where no other are named, by the channels of the images."""
-
-ENSEMBLE = ", 8 orientations"
-"""What the names of rows say of results averaged over turns and flips."""
 
 
 def read_images(
@@ -86,11 +83,26 @@ def _models(args: argparse.Namespace) -> dict[str, peers.Denoiser]:
                 file=sys.stderr,
             )
         model = deepam_tf.load_pretrained(name, **overrides)
-        for self_ensemble in (False, True)[: 1 + args.ensemble]:
-            restorer = Restorer(model, self_ensemble=self_ensemble)
-            row = name + ENSEMBLE * self_ensemble
+        for row, restorer in restorers(name, model, ensemble=args.ensemble).items():
             methods[row] = denoiser(restorer, args.sigma / 255)
     return methods
+
+
+def restorers(name: str, model: deepam_tf.DeepAM, *, ensemble: bool) -> dict[str, Restorer]:
+    """A model as it is, and averaged over orientations where that was asked for.
+
+    Args:
+        name: of the model.
+        model: what restores.
+        ensemble: whether the mean over the eight orientations gets a row too.
+
+    Returns:
+        One or two restorers, by the name of their row in a table.
+    """
+    rows = {name: Restorer(model)}
+    if ensemble:
+        rows[f"{name}, 8 orientations"] = Restorer(model, self_ensemble=True)
+    return rows
 
 
 def denoiser(restorer: Restorer, noise_stddev: float) -> peers.Denoiser:

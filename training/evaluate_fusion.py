@@ -23,7 +23,7 @@ import deepam_tf
 from deepam_tf import data, degradations, image_io, metrics
 from deepam_tf.inference import Restorer
 from training import peers
-from training.evaluate import ENSEMBLE, denoiser
+from training.evaluate import denoiser, restorers
 from training.scores import evaluate, means, provenance, summary_table, write_csv
 
 __all__ = ["figures", "main"]
@@ -74,9 +74,9 @@ def main(argv: list[str] | None = None) -> int:
             restore = denoiser(Restorer(deepam_tf.load_pretrained(name)), stddev)
             methods[f"{name}, without NIR"] = lambda noisy, guide, restore=restore: restore(noisy)
         for name in args.model:
-            methods[name] = _fusion(name, stddev)
-            if args.ensemble:
-                methods[name + ENSEMBLE] = _fusion(name, stddev, self_ensemble=True)
+            model = deepam_tf.load_pretrained(name)
+            for row, restorer in restorers(name, model, ensemble=args.ensemble).items():
+                methods[row] = _fusion(restorer, stddev)
         with rich.progress.Progress(transient=True) as progress:
             task = progress.add_task("images", total=len(images) * len(methods))
             scores = evaluate(
@@ -146,20 +146,16 @@ def figures(folder: pathlib.Path, restorer: Restorer, noise_stddev: float) -> di
         Means over the images, `psnr` in dB and `ssim`.
     """
     pairs = _pairs(folder)
-    level = noise_stddev if restorer.takes_noise_stddev else None
     scores = evaluate(
         {name: target for name, (target, _) in pairs.items()},
-        {"model": lambda noisy, guide: restorer(noisy, guide=guide, noise_stddev=level)},
+        {"model": _fusion(restorer, noise_stddev)},
         noise_stddev,
         guides={name: guide for name, (_, guide) in pairs.items()},
     )
     return means(scores, "model")
 
 
-def _fusion(
-    name: str, stddev: float, *, self_ensemble: bool = False
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    restorer = Restorer(deepam_tf.load_pretrained(name), self_ensemble=self_ensemble)
+def _fusion(restorer: Restorer, stddev: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     level = stddev if restorer.takes_noise_stddev else None
     return lambda noisy, guide: restorer(noisy, guide=guide, noise_stddev=level)
 

@@ -21,9 +21,8 @@ import rich.table
 
 import deepam_tf
 from deepam_tf import classical, image_io, pretrained
-from deepam_tf.inference import Restorer
 from training import peers
-from training.evaluate import denoiser, own_classical, read_images
+from training.evaluate import denoiser, own_classical, read_images, restorers
 from training.scores import Score, evaluate, provenance, write_csv
 
 __all__ = ["PAPER_1", "PAPER_2", "main", "models_for", "table_1", "table_2"]
@@ -86,7 +85,9 @@ def _methods(sigma: int, args: argparse.Namespace) -> dict[str, peers.Denoiser]:
     if args.dncnn is not None:
         methods["DnCNN"] = peers.dncnn(args.dncnn / f"sigma{sigma}.npz")
     for name in models_for(stddev, args.model):
-        methods[name] = denoiser(Restorer(deepam_tf.load_pretrained(name)), stddev)
+        model = deepam_tf.load_pretrained(name)
+        for row, restorer in restorers(name, model, ensemble=args.ensemble).items():
+            methods[row] = denoiser(restorer, stddev)
     return methods
 
 
@@ -148,6 +149,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--set12", type=pathlib.Path, help="folder of Table 1")
     parser.add_argument("--bsd68", type=pathlib.Path, help="folder of Table 2")
     parser.add_argument("--model", nargs="*", help="shipped weights; all gray ones by default")
+    parser.add_argument(
+        "--ensemble", action="store_true", help="also the mean over the eight orientations"
+    )
     parser.add_argument("--peers", action="store_true", help="BM3D and TV in the same run")
     parser.add_argument("--dncnn", type=pathlib.Path, help="folder with DnCNN's sigma*.npz")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results"))
