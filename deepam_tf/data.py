@@ -31,6 +31,7 @@ from deepam_tf._loading import (
 from deepam_tf.sampling import observe_coarse
 
 __all__ = [
+    "MISSED",
     "augment",
     "crop_sources",
     "denoising_crops",
@@ -43,7 +44,9 @@ __all__ = [
     "to_channels",
 ]
 
-_MISSED = 0.01  # of a map's range, from where on interpolation is wrong
+MISSED = 0.01
+"""Of the full scale of depth maps' files: error from where on interpolation is wrong."""
+
 _SMOOTH_RATE = 1 / 300  # of a crop's pixels
 
 
@@ -141,6 +144,8 @@ def depth_crops(
     crop_size: int,
     batch_size: int,
     candidates: int = 1,
+    missed: float = MISSED,
+    contrast: bool = False,
     seed: int = 0,
     first_batch: int = 0,
 ) -> tf.data.Dataset:
@@ -159,13 +164,17 @@ def depth_crops(
         batch_size: crops in a batch.
         candidates: crops drawn for each that is taken: mostly those of which interpolation
             misses more pixels. Most of a depth map is smooth and teaches little.
+        missed: error from where on a pixel is missed, of the full scale of the maps' files:
+            that of a map's own range would call noise an edge where little happens.
+        contrast: whether to add the input `"contrast"`, what 1 in a crop is of that full scale.
         seed: seed of every random choice.
         first_batch: number of the first batch, to go on where a run stopped.
 
     Returns:
         Dataset of `({"image", "mask", "guide"}, {"restored"}, {"restored"})`: the
         interpolated samples and what they are (see `sampling.interpolate_samples`), the guide,
-        the full map, and its weight in the loss, 0 where it has holes.
+        the full map, and its weight in the loss, 0 where it has holes. With `contrast` there is
+        one more input, `[B, 1, 1, 1]`.
 
     Raises:
         ValueError: if there is no pair, one is smaller than the crop or does not fit, a map
@@ -185,6 +194,7 @@ def depth_crops(
             f"Received: {[i for i, (low, high) in enumerate(ranges) if low >= high]} without."
         )
     limits = tf.constant(np.array(ranges, np.float32).reshape(-1, 2))
+    full_scale = np.iinfo(depths[0].dtype).max if depths else 1
 
     def observe(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
         depth, guide = crops
@@ -198,6 +208,7 @@ def depth_crops(
             "image": image,
             "mask": mask,
             "guide": tf.image.convert_image_dtype(guide, tf.float32),
+            "contrast": tf.reshape((high - low) / full_scale, [1, 1, 1]),
         }
         return inputs, {"restored": depth}, {"restored": valid[..., 0]}
 
@@ -209,20 +220,24 @@ def depth_crops(
         seed=seed,
         first_batch=first_batch,
     )
-    if candidates == 1:
-        return batches
-    numbered = batches.enumerate(first_batch)
-    return numbered.map(functools.partial(_take_hard, batch_size, seed)).prefetch(2)
+    if candidates > 1:
+        numbered = batches.enumerate(first_batch)
+        batches = numbered.map(functools.partial(_take_hard, batch_size, missed, seed)).prefetch(2)
+    return batches if contrast else batches.map(_without_contrast)
 
 
-def _take_hard(batch_size: int, seed: int, number: tf.Tensor, batch):
+def _without_contrast(x, y, weight):
+    return {name: value for name, value in x.items() if name != "contrast"}, y, weight
+
+
+def _take_hard(batch_size: int, missed: float, seed: int, number: tf.Tensor, batch):
     """Crops of a batch, drawn without replacement as often as pixels are missed in them."""
     x, y, weight = batch
-    missed = tf.abs(y["restored"] - x["image"])[..., 0] > _MISSED
-    count = tf.reduce_sum(tf.cast(missed, tf.float32) * weight["restored"], axis=[1, 2])
+    wrong = (x["contrast"] * tf.abs(y["restored"] - x["image"]))[..., 0] > missed
+    count = tf.reduce_sum(tf.cast(wrong, tf.float32) * weight["restored"], axis=[1, 2])
     # The largest keys log(p) + Gumbel are such a draw (Vieira, 2014). The constant gives smooth
     # crops a chance, in proportion to the size of the crop.
-    rate = count + _SMOOTH_RATE * tf.cast(tf.size(missed[0]), tf.float32)
+    rate = count + _SMOOTH_RATE * tf.cast(tf.size(wrong[0]), tf.float32)
     own = tf.stack([tf.cast(seed, tf.int64), number])
     uniform = tf.random.stateless_uniform(tf.shape(rate), own, minval=1e-6)
     keys = tf.math.log(rate) - tf.math.log(-tf.math.log(uniform))

@@ -189,6 +189,22 @@ def test_crops_with_something_to_learn_are_taken_first(rng):
     assert 0.8 < shares[4] < 1  # smooth ones remain
 
 
+def test_noise_of_a_flat_map_is_no_edge(rng):
+    # Stretched to its own range, one level of noise is as high as a step.
+    noise = rng.integers(40, 42, (64, 64, 1), dtype=np.uint8)
+    steps = np.full([64, 64, 1], 40, np.uint8)
+    steps[:, rng.integers(0, 64, 12)] = 200
+    guide = np.zeros([64, 64, 3], np.uint8)
+    contrasts = []
+    for x, y, _ in data.depth_crops(
+        [(noise, guide), (steps, guide)], scale=4, candidates=4, contrast=True, **OPTIONS
+    ).take(30):
+        contrasts += x["contrast"][:, 0, 0, 0].numpy().tolist()
+        assert y["restored"].numpy().max() <= 1
+    assert set(np.round(np.array(contrasts) * 255)) == {1, 160}
+    assert np.mean(np.array(contrasts) > 0.5) > 0.75
+
+
 @pytest.mark.parametrize(
     ("pairs", "options", "message"),
     [

@@ -15,6 +15,7 @@ from training.inputs import hold_out, load_examples
 from training.recipes import find_recipe
 from training.settings import replace
 from training.tasks import TASKS, Examples, find_task
+from training.trainer import make_model, make_trainer
 
 CONFIGS = {
     task: replace(find_recipe(recipe), {"data.crop_size": 16, "data.batch_size": 3, "run.seed": 4})
@@ -92,6 +93,31 @@ def test_crops_of_pairs_stay_aligned(tmp_path, rng):
     examples = load_examples([tmp_path], config.data, task)
     inputs, target = next(iter(task.crops(examples, config, 0)))
     np.testing.assert_allclose(target["restored"][..., :1], inputs["guide"], atol=1e-6)
+
+
+def test_depth_is_learnt_and_measured_in_the_scale_of_its_files(rng):
+    config = replace(CONFIGS["depth"], {
+        "run.loss": "cauchy", "run.loss_scale": 0.01, "run.iterate_loss_weight": 0.0,
+        "run.dtype": "float32", "run.jit_compile_solves": False,
+        "model.num_iterations": 1, "model.filters": 4, "model.depth": 6,
+    })  # fmt: skip
+    task = find_task("depth")
+    low = rng.integers(50, 60, (32, 40, 1), dtype=np.uint8)
+    item = low, rng.integers(0, 256, (32, 40, 3), dtype=np.uint8)
+    assert task.contrast(item) == pytest.approx(9 / 255)
+    model = make_model(config, task)
+    trainer = make_trainer(model, config, task)
+    inputs, target, weight = task.observe(item, config.data, 0)
+    restored = model(inputs)["restored"].numpy()
+    given = {**inputs, "contrast": np.full([1, 1, 1, 1], task.contrast(item), np.float32)}
+    batch = trainer.spread(given, {"restored": target}, {"restored": weight})
+    found = trainer.evaluate(tf.data.Dataset.from_tensors(batch), verbose=0, return_dict=True)
+    levels = 9 * np.abs(restored - target)[..., 0]
+    cauchy = 0.01 * np.log1p((levels / 255 / 0.01) ** 2)
+    assert found["loss"] == pytest.approx(np.mean(cauchy), rel=1e-4)
+    bad = found["restored_bad_matching_percentage"]
+    assert bad == pytest.approx(100 * np.mean(levels > 3), abs=0.1)
+    assert 5 < bad < 95
 
 
 def test_sixteen_bit_maps_keep_their_digits(tmp_path, rng):

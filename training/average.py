@@ -101,7 +101,10 @@ def main(argv: list[str] | None = None) -> int:
             task = progress.add_task("batches", total=args.batches)
             reestimate_statistics(
                 model,
-                (batch[0] for batch in crops.take(args.batches)),
+                (
+                    {name: batch[0][name] for name in model.input}
+                    for batch in crops.take(args.batches)
+                ),
                 on_batch=lambda: progress.advance(task),
             )
         args.out.mkdir(parents=True, exist_ok=True)

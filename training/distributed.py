@@ -175,7 +175,7 @@ def validate(
     """What `fit` reports of validation images, computed by this process alone.
 
     Args:
-        model: `{"image", ...}` to `{"restored"}`.
+        model: `{"image", ...}` to `{"restored", ...}`.
         dataset: of whole images, one a batch, as for `fit`.
         metrics: makes metrics of the restored image.
 

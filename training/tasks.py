@@ -65,6 +65,8 @@ class Task:
             whole validation image, by its number, `[1, H, W, C]` (the weight `[1, H, W]`).
         model_inputs: arguments of `DeepAM` that say what it takes.
         metrics: of the restored image, new ones at each call; they get the weight.
+        contrast: of an example, what 1 of the model's unit is of the full scale of its files,
+            in which losses and metrics are measured; None: they are the same.
     """
 
     folder: str
@@ -74,6 +76,7 @@ class Task:
     observe: Callable[[Any, Data, int], tuple]
     model_inputs: Callable[[Data], dict[str, Any]]
     metrics: Callable[[], list[keras.metrics.Metric]]
+    contrast: Callable[[Any], float] | None = None
 
     def list_folder(self, folder: pathlib.Path) -> list[Paths]:
         """The files of each example of a folder, sorted by name.
@@ -163,6 +166,7 @@ def _depth_crops(examples: Examples, config: TrainingConfig, first_batch: int):
         examples.items,
         scale=config.data.scale,
         candidates=config.data.candidates,
+        contrast=True,
         crop_size=config.data.crop_size,
         batch_size=config.data.batch_size,
         seed=config.run.seed,
@@ -185,13 +189,23 @@ def _noisy(item, values: Data, number: int):
     return inputs, clean
 
 
+def _known_range(depth: np.ndarray) -> tuple[float, float]:
+    low, high = (float(x) for x in (depth[depth > 0].min(), depth.max()))
+    return low, max(high - low, 1.0)
+
+
+def _map_contrast(item) -> float:
+    depth, _ = item
+    return _known_range(depth)[1] / np.iinfo(depth.dtype).max
+
+
 def _coarse(item, values: Data, number: int):
     del number  # nothing is random
     depth, guide = item
     scale = values.validation_scale
     known = depth > 0
-    low, high = (float(x) for x in (depth[known].min(), depth[known].max()))
-    depth = ((depth.astype(np.float32) - low) / max(high - low, 1.0) * known)[np.newaxis]
+    low, extent = _known_range(depth)
+    depth = ((depth.astype(np.float32) - low) / extent * known)[np.newaxis]
     weight = known[np.newaxis].astype(np.float32)
     samples, valid = (sampling.take_samples(tf.constant(x), scale) for x in (depth, weight))
     image, mask = sampling.interpolate_samples(
@@ -218,12 +232,12 @@ TASKS = {
         crops=_depth_crops,
         observe=_coarse,
         model_inputs=lambda values: {"guide_channels": 3, "mask": True},
-        # Of 1: each map's own range.
         metrics=lambda: [
             metrics.PSNR(),
             metrics.BadMatchingPercentage(3 / 255),
             keras.metrics.RootMeanSquaredError(name="rmse"),
         ],
+        contrast=_map_contrast,
     ),
     "nir": Task(
         folder="rgb/ with clean colour images, and nir/ of the same names",

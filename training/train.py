@@ -14,6 +14,7 @@ import sys
 import warnings
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from deepam_tf import DeepAM
@@ -112,7 +113,7 @@ def train(
                     devices,
                     callbacks=callbacks,
                     validate=lambda: (
-                        distributed.validate(model, held_out, task.metrics) if held_out else {}
+                        distributed.validate(trainer, held_out, task.metrics) if held_out else {}
                     ),
                     verbose=verbose if writes else 0,
                     **length,
@@ -134,6 +135,8 @@ def _validation(
     def pairs():
         for number, item in enumerate(examples.items):
             inputs, *rest = task.observe(item, config.data, number)
+            if task.contrast is not None:
+                inputs["contrast"] = np.full([1, 1, 1, 1], task.contrast(item), np.float32)
             yield trainer.spread(inputs, *({"restored": array} for array in rest))
 
     def specification(array):

@@ -92,13 +92,15 @@ class Trainer(keras.Model):
         """What `fit` takes, every output compared with one target.
 
         Args:
-            inputs: of the model.
+            inputs: of the model, with `"contrast"` where the trainer takes it.
             target: `{"restored": clean}`.
             weight: of the pixels, likewise.
 
         Returns:
             `(inputs, targets)`, with weights if there are any.
         """
+        if "contrast" in inputs:
+            target = {"restored": inputs["contrast"] * target["restored"]}
         groups = [target] if weight is None else [target, weight]
         return inputs, *(dict.fromkeys(self.output, group["restored"]) for group in groups)
 
@@ -148,7 +150,8 @@ def make_trainer(model: DeepAM, config: TrainingConfig, task: Task) -> Trainer:
 
     Returns:
         A compiled model from the inputs to `restored` and, where they carry a loss,
-        `u_1 .. u_{K-1}`; its optimizer is built.
+        `u_1 .. u_{K-1}`; its optimizer is built. Of a task with a contrast there is one more
+        input, `"contrast"`, by which the outputs are multiplied.
     """
     model.configure_solves(
         adjoint_rtol=config.run.adjoint_rtol, jit_compile=config.run.jit_compile_solves
@@ -157,9 +160,17 @@ def make_trainer(model: DeepAM, config: TrainingConfig, task: Task) -> Trainer:
     names = ["restored"]
     if config.run.iterate_loss_weight:
         names += [f"u_{k}" for k in range(1, model.num_iterations)]
+    inputs, outputs = iterates.input, {name: iterates.output[name] for name in names}
+    if task.contrast is not None:
+        contrast = keras.Input((1, 1, 1), name="contrast")
+        inputs = {**inputs, "contrast": contrast}
+        outputs = {
+            name: keras.layers.Multiply(dtype=u.dtype, name=f"{name}_in_full_scale")([contrast, u])
+            for name, u in outputs.items()
+        }
     trainer = Trainer(
-        inputs=iterates.input,
-        outputs={name: iterates.output[name] for name in names},
+        inputs=inputs,
+        outputs=outputs,
         clipnorm=config.optimizer.clipnorm,
         name="trainer",
     )
