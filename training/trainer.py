@@ -160,10 +160,11 @@ def make_trainer(model: DeepAM, config: TrainingConfig, task: Task) -> Trainer:
     names = ["restored"]
     if config.run.iterate_loss_weight:
         names += [f"u_{k}" for k in range(1, model.num_iterations)]
-    inputs, outputs = iterates.input, {name: iterates.output[name] for name in names}
+    inputs = {name: iterates.input[name] for name in iterates.input}
+    outputs = {name: iterates.output[name] for name in names}
     if task.contrast is not None:
         contrast = keras.Input((1, 1, 1), name="contrast")
-        inputs = {**inputs, "contrast": contrast}
+        inputs["contrast"] = contrast
         outputs = {
             name: keras.layers.Multiply(dtype=u.dtype, name=f"{name}_in_full_scale")([contrast, u])
             for name, u in outputs.items()
