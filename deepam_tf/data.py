@@ -36,6 +36,7 @@ __all__ = [
     "crop_sources",
     "denoising_crops",
     "depth_crops",
+    "full_scale",
     "list_pairs",
     "load_image",
     "load_images",
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 MISSED = 0.01
-"""Of the full scale of depth maps' files: error from where on interpolation is wrong."""
+"""Of the largest value of all depth maps: error from where on interpolation is wrong."""
 
 _SMOOTH_RATE = 1 / 300  # of a crop's pixels
 
@@ -164,9 +165,9 @@ def depth_crops(
         batch_size: crops in a batch.
         candidates: crops drawn for each that is taken: mostly those of which interpolation
             misses more pixels. Most of a depth map is smooth and teaches little.
-        missed: error from where on a pixel is missed, of the full scale of the maps' files:
-            that of a map's own range would call noise an edge where little happens.
-        contrast: whether to add the input `"contrast"`, what 1 in a crop is of that full scale.
+        missed: error from where on a pixel is missed, of the largest value of all maps: of a
+            map's own range it would call noise an edge where little happens.
+        contrast: whether to add the input `"contrast"`, what 1 in a crop is of that value.
         seed: seed of every random choice.
         first_batch: number of the first batch, to go on where a run stopped.
 
@@ -194,7 +195,7 @@ def depth_crops(
             f"Received: {[i for i, (low, high) in enumerate(ranges) if low >= high]} without."
         )
     limits = tf.constant(np.array(ranges, np.float32).reshape(-1, 2))
-    full_scale = np.iinfo(depths[0].dtype).max if depths else 1
+    largest = max((high for _, high in ranges), default=1)
 
     def observe(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
         depth, guide = crops
@@ -208,7 +209,7 @@ def depth_crops(
             "image": image,
             "mask": mask,
             "guide": tf.image.convert_image_dtype(guide, tf.float32),
-            "contrast": tf.reshape((high - low) / full_scale, [1, 1, 1]),
+            "contrast": tf.reshape((high - low) / float(largest), [1, 1, 1]),
         }
         return inputs, {"restored": depth}, {"restored": valid[..., 0]}
 
@@ -224,6 +225,22 @@ def depth_crops(
         numbered = batches.enumerate(first_batch)
         batches = numbered.map(functools.partial(_take_hard, batch_size, missed, seed)).prefetch(2)
     return batches if contrast else batches.map(_without_contrast)
+
+
+def full_scale(depths: list[np.ndarray]) -> float:
+    """The largest value of all depth maps, as a share of what their type can hold.
+
+    Args:
+        depths: uint8 and uint16 arrays.
+
+    Returns:
+        The share, in (0, 1].
+
+    Example:
+        >>> deepam_tf.data.full_scale([np.array([[51]], np.uint8), np.array([[0]], np.uint16)])
+        0.2
+    """
+    return max(float(depth.max()) / np.iinfo(depth.dtype).max for depth in depths)
 
 
 def _without_contrast(x, y, weight):

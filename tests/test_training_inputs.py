@@ -95,7 +95,7 @@ def test_crops_of_pairs_stay_aligned(tmp_path, rng):
     np.testing.assert_allclose(target["restored"][..., :1], inputs["guide"], atol=1e-6)
 
 
-def test_depth_is_learnt_and_measured_in_the_scale_of_its_files(rng):
+def test_depth_is_learnt_and_measured_in_one_scale_for_all_maps(rng):
     config = replace(CONFIGS["depth"], {
         "run.loss": "cauchy", "run.loss_scale": 0.01, "run.iterate_loss_weight": 0.0,
         "run.dtype": "float32", "run.jit_compile_solves": False,
@@ -104,19 +104,27 @@ def test_depth_is_learnt_and_measured_in_the_scale_of_its_files(rng):
     task = find_task("depth")
     low = rng.integers(50, 60, (32, 40, 1), dtype=np.uint8)
     item = low, rng.integers(0, 256, (32, 40, 3), dtype=np.uint8)
-    assert task.contrast(item) == pytest.approx(9 / 255)
+    other = np.full((32, 40, 1), 127 * 257, np.uint16), item[1]
+    other[0][0, 0] = 120 * 257
+    examples = Examples(["a", "b"], [item, other])
+    # 8 and 16 bit maps of one brightness are the same.
+    assert task.contrast(item, examples) == pytest.approx(9 / 127)
+    assert task.contrast(other, examples) == pytest.approx(7 / 127)
+    for x, *_ in task.crops(examples, config, 0).take(4):
+        found = np.unique(x["contrast"])
+        assert np.isclose(found[:, None], [9 / 127, 7 / 127], rtol=1e-5).any(axis=1).all()
     model = make_model(config, task)
     trainer = make_trainer(model, config, task)
     inputs, target, weight = task.observe(item, config.data, 0)
     restored = model(inputs)["restored"].numpy()
-    given = {**inputs, "contrast": np.full([1, 1, 1, 1], task.contrast(item), np.float32)}
+    given = {**inputs, "contrast": np.full([1, 1, 1, 1], 9 / 127, np.float32)}
     batch = trainer.spread(given, {"restored": target}, {"restored": weight})
     found = trainer.evaluate(tf.data.Dataset.from_tensors(batch), verbose=0, return_dict=True)
     levels = 9 * np.abs(restored - target)[..., 0]
-    cauchy = 0.01 * np.log1p((levels / 255 / 0.01) ** 2)
+    cauchy = 0.01 * np.log1p((levels / 127 / 0.01) ** 2)
     assert found["loss"] == pytest.approx(np.mean(cauchy), rel=1e-4)
     bad = found["restored_bad_matching_percentage"]
-    assert bad == pytest.approx(100 * np.mean(levels > 3), abs=0.1)
+    assert bad == pytest.approx(100 * np.mean(levels / 127 > 3 / 255), abs=0.1)
     assert 5 < bad < 95
 
 

@@ -136,8 +136,8 @@ class Run:
             digit of a depth map) does not drown the rest; `cauchy`, `s log(1 + (e / s)^2)`,
             under which large errors also count by their ratio alone: halving one of 60 gains
             what halving one of 6 does.
-        loss_scale: `s`, in units of [0, 1], of depth maps in those of their files' full scale;
-            `l1` has none.
+        loss_scale: `s`, in units of [0, 1], of depth maps as a share of the largest value of
+            all; `l1` has none.
         iterate_loss_weight: weight of the loss on `u_1 .. u_{K-1}` beside that on `u_K`: it
             keeps the intermediate results images.
         dtype: Keras dtype policy of the networks.

@@ -65,8 +65,8 @@ class Task:
             whole validation image, by its number, `[1, H, W, C]` (the weight `[1, H, W]`).
         model_inputs: arguments of `DeepAM` that say what it takes.
         metrics: of the restored image, new ones at each call; they get the weight.
-        contrast: of an example, what 1 of the model's unit is of the full scale of its files,
-            in which losses and metrics are measured; None: they are the same.
+        contrast: of an example among all, what 1 of the model's unit is of the full scale of
+            the data, in which losses and metrics are measured; None: they are the same.
     """
 
     folder: str
@@ -76,7 +76,7 @@ class Task:
     observe: Callable[[Any, Data, int], tuple]
     model_inputs: Callable[[Data], dict[str, Any]]
     metrics: Callable[[], list[keras.metrics.Metric]]
-    contrast: Callable[[Any], float] | None = None
+    contrast: Callable[[Any, Examples], float] | None = None
 
     def list_folder(self, folder: pathlib.Path) -> list[Paths]:
         """The files of each example of a folder, sorted by name.
@@ -194,9 +194,10 @@ def _known_range(depth: np.ndarray) -> tuple[float, float]:
     return low, max(high - low, 1.0)
 
 
-def _map_contrast(item) -> float:
+def _map_contrast(item, examples: Examples) -> float:
     depth, _ = item
-    return _known_range(depth)[1] / np.iinfo(depth.dtype).max
+    share = _known_range(depth)[1] / np.iinfo(depth.dtype).max
+    return share / data.full_scale([other for other, _ in examples.items])
 
 
 def _coarse(item, values: Data, number: int):

@@ -89,7 +89,7 @@ def train(
         metrics = [metric.name for metric in task.metrics()]
         callbacks += [checkpoint, *make_monitors(out, config, model, inputs, target, metrics)]
     batches = task.crops(examples, config, step).map(trainer.spread)
-    held_out = _validation(validation, trainer, config, task) if writes else None
+    held_out = _validation(validation, examples, trainer, config, task) if writes else None
     length = {
         "epochs": config.run.num_steps // config.run.steps_per_epoch,
         "initial_epoch": step // config.run.steps_per_epoch,
@@ -126,17 +126,23 @@ def train(
 
 
 def _validation(
-    examples: Examples, trainer: Trainer, config: TrainingConfig, task: Task
+    validation: Examples,
+    examples: Examples,
+    trainer: Trainer,
+    config: TrainingConfig,
+    task: Task,
 ) -> tf.data.Dataset | None:
     """Whole images, observed by the evaluation protocol, one a batch."""
-    if not examples.items:
+    if not validation.items:
         return None
 
     def pairs():
-        for number, item in enumerate(examples.items):
+        for number, item in enumerate(validation.items):
             inputs, *rest = task.observe(item, config.data, number)
             if task.contrast is not None:
-                inputs["contrast"] = np.full([1, 1, 1, 1], task.contrast(item), np.float32)
+                inputs["contrast"] = np.full(
+                    [1, 1, 1, 1], task.contrast(item, examples), np.float32
+                )
             yield trainer.spread(inputs, *({"restored": array} for array in rest))
 
     def specification(array):
@@ -146,7 +152,7 @@ def _validation(
     signature = tf.nest.map_structure(specification, next(pairs()))
     dataset = tf.data.Dataset.from_generator(pairs, output_signature=signature)
     # Keras 3.15 counts one batch too many where it is not told how many there are.
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(examples)))
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(validation)))
 
 
 def main(argv: list[str] | None = None) -> int:
