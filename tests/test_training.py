@@ -393,9 +393,10 @@ def test_release_measures_the_rounded_weights(tmp_path, folder, images, monkeypa
     (tmp_path / "card.json").write_text('{"task": "test"}')
     code = release.main(
         [str(tmp_path / "run"), "--name", "tiny", "--card", str(tmp_path / "card.json"),
-         "--evaluate", str(folder)]
+         "--evaluate", str(folder), "--rtol", "1e-6"]
     )  # fmt: skip
     assert code == 0
+    assert deepam_tf.load_pretrained("tiny").rtol == 1e-6
     card = deepam_tf.pretrained.pretrained_card("tiny")
     assert card["task"] == "test"
     assert card["noise_stddev"] == pytest.approx(25 / 255)

@@ -102,12 +102,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--evaluate", type=pathlib.Path, nargs="+", default=[], help="folders of test data"
     )
+    parser.add_argument(
+        "--rtol", type=float, help="tolerance of the shipped model's solves instead of the run's"
+    )
     args = parser.parse_args(argv)
     folder = pathlib.Path(deepam_tf.__file__).parent / "weights"
     values = read_config(args.run).data
     row = ROWS[values.task]
     card = {**json.loads(args.card.read_text()), **row.limits(values)}
     model = keras.saving.load_model(args.run / "model.keras", compile=False)
+    if args.rtol is not None:
+        model.rtol = args.rtol  # no weight depends on it: the card's model is built with it
     pretrained.save_pretrained(model, args.name, {**card, "results": {}}, folder)
 
     # Judged as users get them: read back from the rounded file.
