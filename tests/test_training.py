@@ -18,7 +18,7 @@ import deepam_tf
 from deepam_tf import data as train_data
 from training import average, release, run_folder, train
 from training.config import TrainingConfig
-from training.settings import replace
+from training.settings import replace, to_toml
 from training.tasks import Examples, find_task
 from training.trainer import make_model, make_trainer
 
@@ -329,10 +329,11 @@ def test_average_of_runs_with_statistics_of_its_own(tmp_path, folder, images):
         models.append(train.train(config, images, NONE, tmp_path / name, verbose=0))
     code = average.main(
         [str(tmp_path / "a"), str(tmp_path / "b"), "--data", str(folder), "--out"]
-        + [str(tmp_path / "c"), "--batches", "2", "--crop-size", "32"]
+        + [str(tmp_path / "c"), "--batches", "2"]
     )
     assert code == 0
     result = keras.saving.load_model(tmp_path / "c" / "model.keras", compile=False)
+    assert result.get_layer("iteration_1_aggregation").compute_dtype == "float32"
     for own, a, b in zip(*(m.trainable_variables for m in (result, *models)), strict=True):
         np.testing.assert_allclose(own, (np.asarray(a) + np.asarray(b)) / 2, atol=1e-6)
 
@@ -348,6 +349,20 @@ def test_statistics_are_means_over_the_batches(rng):
     expected = np.mean([x.var(axis=(0, 1, 2)) for x in outputs], axis=0)
     np.testing.assert_allclose(layer.normalizations[0].moving_variance, expected, rtol=1e-4)
     assert layer.normalizations[0].momentum == 0.99
+
+
+def test_release_of_what_cannot_be_judged_writes_nothing(tmp_path, folder, monkeypatch, capsys):
+    weights = tmp_path / "package" / "weights"
+    weights.mkdir(parents=True)
+    monkeypatch.setattr(deepam_tf, "__file__", str(tmp_path / "package" / "__init__.py"))
+    (tmp_path / "config.toml").write_text(to_toml(TINY))
+    code = release.main(
+        [str(tmp_path), "--name", "tiny", "--card", "card.json",
+         "--evaluate", str(folder), str(tmp_path / "none")]
+    )  # fmt: skip
+    assert code == 2
+    assert "none" in capsys.readouterr().err
+    assert not list(weights.iterdir())
 
 
 def test_release_measures_the_rounded_weights(tmp_path, folder, images, monkeypatch, capsys):

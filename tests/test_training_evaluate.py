@@ -105,7 +105,8 @@ def test_paper_tables_measure_what_ships_beside_the_papers_figures(tmp_path, fol
 
 
 def test_models_take_part_at_the_levels_they_know():
-    assert paper_tables.models_for(25 / 255) == ["denoise_gray", "denoise_gray_s25"]
+    alone = [f"denoise_gray_s25{k}" for k in ("", "_k1", "_k2")]
+    assert paper_tables.models_for(25 / 255) == ["denoise_gray", *alone]
     assert paper_tables.models_for(15 / 255) == ["denoise_gray"]
     assert paper_tables.models_for(15 / 255, ["denoise_gray_s25", "fuse_nir"]) == []
     for row in paper_tables.PAPER_1.values():

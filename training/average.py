@@ -5,7 +5,9 @@
 Runs that end in the same valley average to a point deeper in it (Izmailov et al., "Averaging
 weights leads to wider optima and better generalization", 2018). The moving statistics of batch
 normalisation do not average; and even of one run they are the noisy memory of its last hundred
-small crops. They are replaced by means over many larger crops.
+batches, of networks that computed in half precision. They are replaced by means over many batches
+in float32, the precision that ships. The crops stay as large as those of the run: the zeros around
+a crop are part of what its maps were normalised by.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from training.inputs import load_examples
 from training.run_folder import read_config
 from training.settings import replace, to_toml
 from training.tasks import find_task
+from training.trainer import make_model
 
 __all__ = ["average_weights", "main", "reestimate_statistics"]
 
@@ -86,17 +89,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=pathlib.Path, nargs="+", required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder to make")
     parser.add_argument("--batches", type=int, default=200)
-    parser.add_argument("--crop-size", type=int, default=96)
     args = parser.parse_args(argv)
     try:
         config = read_config(args.runs[0])
-        larger = replace(config, {"data.crop_size": args.crop_size})
         models = [keras.saving.load_model(run / "model.keras", compile=False) for run in args.runs]
         task = find_task(config.data.task)
-        examples = load_examples(args.data, larger.data, task)
-        model = models[0]
+        examples = load_examples(args.data, config.data, task)
+        model = make_model(replace(config, {"run.dtype": "float32"}), task)
         model.set_weights(average_weights(models))
-        crops = task.crops(examples, larger, 0)
+        crops = task.crops(examples, config, 0)
         with rich.progress.Progress(transient=True) as progress:
             task = progress.add_task("batches", total=args.batches)
             reestimate_statistics(

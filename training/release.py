@@ -20,13 +20,14 @@ import keras
 
 import deepam_tf
 from deepam_tf import pretrained
+from deepam_tf.image_io import ImageFileError
 from deepam_tf.inference import Restorer
 from training import evaluate_depth, evaluate_fusion
 from training.config import Data
 from training.evaluate import denoiser, read_images
 from training.run_folder import read_config
 from training.scores import evaluate, means
-from training.tasks import noise_range
+from training.tasks import find_task, noise_range
 
 __all__ = ["main"]
 
@@ -106,8 +107,20 @@ def main(argv: list[str] | None = None) -> int:
         "--rtol", type=float, help="tolerance of the shipped model's solves instead of the run's"
     )
     args = parser.parse_args(argv)
+    try:
+        results = _release(args)
+    except (ImageFileError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(results, indent=2))
+    return 0
+
+
+def _release(args: argparse.Namespace) -> Figures:
     folder = pathlib.Path(deepam_tf.__file__).parent / "weights"
     values = read_config(args.run).data
+    for path in args.evaluate:
+        find_task(values.task).list_folder(path)  # before anything is written
     row = ROWS[values.task]
     card = {**json.loads(args.card.read_text()), **row.limits(values)}
     model = keras.saving.load_model(args.run / "model.keras", compile=False)
@@ -123,8 +136,7 @@ def main(argv: list[str] | None = None) -> int:
         for suffix, figures in row.figures(path, restorer, values).items()
     }
     pretrained.save_pretrained(model, args.name, card, folder)
-    print(json.dumps(card["results"], indent=2))
-    return 0
+    return card["results"]
 
 
 if __name__ == "__main__":
