@@ -161,14 +161,21 @@ def main(argv: list[str] | None = None) -> int:
     console = rich.console.Console()
     try:
         if args.set12 is not None:
-            console.print(table_1(_run(25, args.set12, args)))
+            _print(console, table_1(_run(25, args.set12, args)))
         if args.bsd68 is not None:
-            console.print(table_2({sigma: _run(sigma, args.bsd68, args) for sigma in SIGMAS}))
+            _print(console, table_2({sigma: _run(sigma, args.bsd68, args) for sigma in SIGMAS}))
     except (image_io.ImageFileError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     console.print(f"each image: {args.out}", highlight=False)
     return 0
+
+
+def _print(console: rich.console.Console, table: rich.table.Table) -> None:
+    """Every digit, however narrow the terminal: wrapped lines can be read, cut numbers not."""
+    wide = console.options.update(max_width=1000)
+    console.width = max(console.width, console.measure(table, options=wide).maximum)
+    console.print(table)
 
 
 def _run(sigma: int, folder: pathlib.Path, args: argparse.Namespace) -> list[Score]:
