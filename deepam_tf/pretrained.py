@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from deepam_tf import image_io
 from deepam_tf.models import DeepAM
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "load_pretrained",
     "noise_range",
     "pretrained_card",
+    "read_pretrained",
     "save_pretrained",
 ]
 
@@ -109,8 +111,27 @@ def load_pretrained(name: str, /, **overrides: Any) -> DeepAM:
         >>> model.num_iterations
         3
     """
-    card = pretrained_card(name)
-    data = (_FOLDER / f"{name}.npz").read_bytes()
+    return read_pretrained(name, pretrained_card(name), _FOLDER, **overrides)
+
+
+def read_pretrained(
+    name: str, card: dict[str, Any], folder: pathlib.Path, /, **overrides: Any
+) -> DeepAM:
+    """A model from what `save_pretrained` wrote, wherever that lies.
+
+    Args:
+        name: name of the weights.
+        card: their card.
+        folder: where they lie.
+        **overrides: see `load_pretrained`.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    data = (folder / f"{name}.npz").read_bytes()
     if hashlib.sha256(data).hexdigest() != card["sha256"]:
         raise ValueError(f"The weights {name!r} are damaged: their checksum differs. Reinstall.")
     model = DeepAM(**{"name": name, **card["model"], **overrides})
@@ -120,7 +141,9 @@ def load_pretrained(name: str, /, **overrides: Any) -> DeepAM:
     return model
 
 
-def save_pretrained(model: DeepAM, name: str, card: dict[str, Any], folder: pathlib.Path) -> None:
+def save_pretrained(
+    model: DeepAM, name: str, card: dict[str, Any], folder: pathlib.Path
+) -> dict[str, Any]:
     """Write a model's weights and card in the form that `load_pretrained` reads.
 
     Args:
@@ -128,6 +151,9 @@ def save_pretrained(model: DeepAM, name: str, card: dict[str, Any], folder: path
         name: name of the weights.
         card: what to say of them, JSON; `model` and `sha256` are filled in here.
         folder: where `NAME.npz` and `NAME.json` go.
+
+    Returns:
+        The whole card.
     """
     arrays = {}
     for variable in model.variables:
@@ -140,5 +166,6 @@ def save_pretrained(model: DeepAM, name: str, card: dict[str, Any], folder: path
     for key in ("name", "trainable", "dtype"):
         config.pop(key)
     card = {**card, "model": config, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
-    (folder / f"{name}.npz").write_bytes(buffer.getvalue())
-    (folder / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n")
+    image_io.write_bytes(folder / f"{name}.npz", buffer.getvalue())
+    image_io.write_bytes(folder / f"{name}.json", (json.dumps(card, indent=2) + "\n").encode())
+    return card

@@ -18,7 +18,7 @@ import deepam_tf
 from deepam_tf import data as train_data
 from training import average, release, run_folder, train
 from training.config import TrainingConfig
-from training.settings import replace, to_toml
+from training.settings import replace
 from training.tasks import Examples, find_task
 from training.trainer import make_model, make_trainer
 
@@ -351,17 +351,22 @@ def test_statistics_are_means_over_the_batches(rng):
     assert layer.normalizations[0].momentum == 0.99
 
 
-def test_release_of_what_cannot_be_judged_writes_nothing(tmp_path, folder, monkeypatch, capsys):
+def test_release_of_what_cannot_be_judged_writes_nothing(
+    tmp_path, folder, images, monkeypatch, capsys
+):
+    train.train(replace(TINY, {"run.num_steps": 2}), images, NONE, tmp_path / "run", verbose=0)
     weights = tmp_path / "package" / "weights"
     weights.mkdir(parents=True)
     monkeypatch.setattr(deepam_tf, "__file__", str(tmp_path / "package" / "__init__.py"))
-    (tmp_path / "config.toml").write_text(to_toml(TINY))
+    (tmp_path / "card.json").write_text('{"task": "test"}')
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "cut.png").write_bytes(next(folder.iterdir()).read_bytes()[:60])
     code = release.main(
-        [str(tmp_path), "--name", "tiny", "--card", "card.json",
-         "--evaluate", str(folder), str(tmp_path / "none")]
+        [str(tmp_path / "run"), "--name", "tiny", "--card", str(tmp_path / "card.json"),
+         "--evaluate", str(folder), str(tmp_path / "bad")]
     )  # fmt: skip
     assert code == 2
-    assert "none" in capsys.readouterr().err
+    assert "cut.png" in capsys.readouterr().err
     assert not list(weights.iterdir())
 
 

@@ -13,6 +13,7 @@ import dataclasses
 import json
 import pathlib
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,7 @@ from training.config import Data
 from training.evaluate import denoiser, read_images
 from training.run_folder import read_config
 from training.scores import evaluate, means
-from training.tasks import find_task, noise_range
+from training.tasks import noise_range
 
 __all__ = ["main"]
 
@@ -117,25 +118,24 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _release(args: argparse.Namespace) -> Figures:
-    folder = pathlib.Path(deepam_tf.__file__).parent / "weights"
     values = read_config(args.run).data
-    for path in args.evaluate:
-        find_task(values.task).list_folder(path)  # before anything is written
     row = ROWS[values.task]
-    card = {**json.loads(args.card.read_text()), **row.limits(values)}
+    card = {**json.loads(args.card.read_text()), **row.limits(values), "results": {}}
     model = keras.saving.load_model(args.run / "model.keras", compile=False)
     if args.rtol is not None:
         model.rtol = args.rtol  # no weight depends on it: the card's model is built with it
-    pretrained.save_pretrained(model, args.name, {**card, "results": {}}, folder)
-
-    # Judged as users get them: read back from the rounded file.
-    restorer = Restorer(deepam_tf.load_pretrained(args.name))
+    # Judged as users get them, read back from the rounded file, before they are in the package.
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        written = pretrained.save_pretrained(model, args.name, card, folder)
+        restorer = Restorer(pretrained.read_pretrained(args.name, written, folder))
     card["results"] = {
         path.name + suffix: figures
         for path in args.evaluate
         for suffix, figures in row.figures(path, restorer, values).items()
     }
-    pretrained.save_pretrained(model, args.name, card, folder)
+    package = pathlib.Path(deepam_tf.__file__).parent
+    pretrained.save_pretrained(model, args.name, card, package / "weights")
     return card["results"]
 
 
