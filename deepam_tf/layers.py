@@ -24,9 +24,17 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     The same function, variables and arguments. Keras composes it of elementary operations
     in float32, which under mixed precision costs as much as half of the convolutions it
     normalises; the fused operation reads and writes the compute dtype once.
+
+    Attributes:
+        fixed_statistics: whether training too normalises by the moving statistics, and leaves
+            them as they are; False at first. (`trainable = False` would also keep scale and
+            offset from learning.) It is how the layer is trained: it is not saved.
     """
 
+    fixed_statistics = False
+
     def call(self, inputs, training=None, mask=None):
+        training = training and not self.fixed_statistics
         fused = (
             inputs.shape.rank == 4
             and self.axis in (-1, 3)

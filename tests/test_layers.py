@@ -76,6 +76,22 @@ def test_fused_normalization_is_batch_normalization(rng, training):
         np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])  # fused, and Keras's own
+def test_fixed_statistics_stay_while_scale_and_offset_learn(rng, dtype):
+    layer = deepam_tf.FusedBatchNormalization(dtype=dtype)
+    x = tf.constant(rng.normal(2, 3, [2, 5, 6, 4]), dtype)
+    layer(x, training=True)
+    layer.fixed_statistics = True
+    before = layer.get_weights()
+    with tf.GradientTape() as tape:
+        y = layer(x, training=True)
+        loss = tf.reduce_sum(y**2)
+    np.testing.assert_array_equal(y, layer(x, training=False))
+    for old, new in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert all(tf.norm(g) > 0 for g in tape.gradient(loss, layer.trainable_variables))
+
+
 def test_fused_normalization_falls_back_where_the_operation_has_no_kernel(rng):
     x = rng.normal(size=(4, 3, 3, 2))
     fused = deepam_tf.FusedBatchNormalization(dtype="float64")

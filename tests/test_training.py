@@ -109,7 +109,8 @@ class _StopAfter(keras.callbacks.Callback):
 
 @pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, images, monkeypatch):
-    config = replace(TINY, {"model.num_iterations": 2, "optimizer.name": "muon"})
+    changes = {"optimizer.name": "muon", "optimizer.average": 0.9}
+    config = replace(TINY, {"model.num_iterations": 2, **changes})
     whole = train.train(config, images, NONE, tmp_path / "whole", verbose=0)
 
     fit = keras.Model.fit
@@ -125,6 +126,22 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, images, monkeypatch):
 
     for a, b in zip(whole.variables, resumed.variables, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6, err_msg=a.path)
+
+
+def test_a_run_can_end_with_the_mean_of_its_weights(tmp_path, images):
+    def weights(num_steps, average):
+        changes = {"run.num_steps": num_steps, "run.steps_per_epoch": 1}
+        changes |= {"schedule.name": "constant", "optimizer.average": average}
+        changes |= {"schedule.warmup_steps": 0, "run.statistics": "moving"}
+        out = tmp_path / f"{num_steps} {average}"
+        model = train.train(replace(TINY, changes), images, images.pick([0]), out, verbose=0)
+        return model.get_weights()
+
+    after = [weights(n, 0.0) for n in (1, 2, 3)]
+    for w1, w2, w3, mean in zip(*after, weights(3, 0.75), strict=True):
+        expected = 0.75 * (0.75 * w1 + 0.25 * w2) + 0.25 * w3
+        np.testing.assert_allclose(mean, expected, rtol=1e-4, atol=1e-6)
+        assert w1.ndim < 4 or np.abs(w3 - w1).max() > 1e-4
 
 
 def test_intermediate_results_carry_a_loss(images):

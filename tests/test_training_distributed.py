@@ -149,6 +149,9 @@ def test_workers_need_their_addresses_and_an_even_batch(monkeypatch, capsys, tmp
     decayed = replace(TrainingConfig(), {"optimizer.weight_decay": 0.1})
     with pytest.raises(ValueError, match="does not decay weights"):
         distributed.make_strategy("mirrored", decayed)
+    averaged = replace(TrainingConfig(), {"optimizer.average": 0.99})
+    with pytest.raises(ValueError, match=r"one device only. Received: optimizer.average=0.99"):
+        distributed.make_strategy("mirrored", averaged)
 
 
 class _Three:

@@ -100,6 +100,8 @@ class Optimizer:
         momentum: of Muon and SGD.
         weight_decay: weight of half the sum of squared weights beside the loss.
         clipnorm: longest gradient of one variable; 0: any.
+        average: momentum of the exponential mean of the weights over the steps, which is what
+            is validated and what the run ends with; 0: the weights themselves.
     """
 
     name: Literal["muon", "adam", "sgd"] = "muon"
@@ -107,6 +109,7 @@ class Optimizer:
     momentum: float = 0.95
     weight_decay: float = 0.0
     clipnorm: float = 1.0
+    average: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +143,10 @@ class Run:
             all; `l1` has none.
         iterate_loss_weight: weight of the loss on `u_1 .. u_{K-1}` beside that on `u_K`: it
             keeps the intermediate results images.
+        statistics: by which batch normalisation normalises: those of the `batch`, or the
+            `moving` ones the run begins with, which then stay. The last steps of a trained
+            network need the latter: statistics of a few crops are noise in every step, and not
+            those it is used with.
         dtype: Keras dtype policy of the networks.
         jit_compile: compile the step with XLA.
         jit_compile_solves: compile the linear solves with XLA.
@@ -153,6 +160,7 @@ class Run:
     loss: Literal["l1", "huber", "cauchy"] = "l1"
     loss_scale: float = 0.015
     iterate_loss_weight: float = 0.2
+    statistics: Literal["batch", "moving"] = "batch"
     dtype: Literal["float32", "mixed_bfloat16", "float64"] = "mixed_bfloat16"
     jit_compile: bool = False
     jit_compile_solves: bool = True
@@ -209,10 +217,9 @@ class TrainingConfig:
             if any(not isinstance(x, str) and not low <= x < math.inf for x in numbers):
                 sign = "positive" if low else "not negative"
                 raise ValueError(f"`{name}` must be {sign} and finite. Received: {value!r}.")
-        if self.optimizer.momentum >= 1:
-            raise ValueError(
-                f"`optimizer.momentum` must be below 1. Received: {self.optimizer.momentum}."
-            )
+        for name in ("optimizer.momentum", "optimizer.average"):
+            if values[name] >= 1:
+                raise ValueError(f"`{name}` must be below 1. Received: {values[name]}.")
         if self.run.num_steps % self.run.steps_per_epoch:
             raise ValueError(
                 "`run.num_steps` must be a multiple of `run.steps_per_epoch`. Received: "

@@ -77,6 +77,11 @@ def make_strategy(name: str, config: TrainingConfig) -> tf.distribute.Strategy:
             "Keras's Muon does not decay weights on several devices. Received: "
             f"optimizer.weight_decay={config.optimizer.weight_decay}. Set it to 0."
         )
+    if config.optimizer.average:
+        raise ValueError(
+            "The mean of the weights is taken on one device only. Received: "
+            f"optimizer.average={config.optimizer.average}. Set it to 0."
+        )
     return strategy
 
 

@@ -105,19 +105,21 @@ def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
     """
     values, rate = config.optimizer, learning_rate(config)
     decay = values.weight_decay
+    mean = {"use_ema": values.average > 0, "ema_momentum": values.average}
     if values.name == "muon":
         return ConvMuon(
             rate,
             momentum=values.momentum,
             weight_decay=decay or None,
             adam_weight_decay=decay or None,
+            **mean,
         )
     if values.name == "adam":
-        return keras.optimizers.Adam(rate, weight_decay=decay or None)
+        return keras.optimizers.Adam(rate, weight_decay=decay or None, **mean)
     # Keras takes the decay out of the weights beside the step. Added to the gradient, as in
     # the paper's toolbox, it goes through the momentum, which multiplies it.
     decay /= 1.0 - values.momentum
-    return keras.optimizers.SGD(rate, momentum=values.momentum, weight_decay=decay or None)
+    return keras.optimizers.SGD(rate, momentum=values.momentum, weight_decay=decay or None, **mean)
 
 
 def learning_rate(config: TrainingConfig):

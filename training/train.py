@@ -87,6 +87,8 @@ def train(
         shown = validation if validation.items else examples
         inputs, target, *_ = task.observe(shown.items[0], config.data, 0)
         metrics = [metric.name for metric in task.metrics()]
+        if config.optimizer.average:
+            callbacks.append(keras.callbacks.SwapEMAWeights())
         callbacks += [checkpoint, *make_monitors(out, config, model, inputs, target, metrics)]
     batches = task.crops(examples, config, step).map(trainer.spread)
     held_out = _validation(validation, examples, trainer, config, task) if writes else None

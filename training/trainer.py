@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from deepam_tf import DeepAM
+from deepam_tf import DeepAM, FusedBatchNormalization
 from training.config import TrainingConfig
 from training.optimizers import make_optimizer
 from training.tasks import Task
@@ -153,6 +153,9 @@ def make_trainer(model: DeepAM, config: TrainingConfig, task: Task) -> Trainer:
         `u_1 .. u_{K-1}`; its optimizer is built. Of a task with a contrast there is one more
         input, `"contrast"`, by which the outputs are multiplied.
     """
+    for layer in model._flatten_layers():
+        if isinstance(layer, FusedBatchNormalization):
+            layer.fixed_statistics = config.run.statistics == "moving"
     model.configure_solves(
         adjoint_rtol=config.run.adjoint_rtol, jit_compile=config.run.jit_compile_solves
     )
