@@ -1,4 +1,4 @@
-"""Start a model from the weights of another, which may have fewer iterations."""
+"""Start a model from the weights of another, which may have fewer or more iterations."""
 
 from __future__ import annotations
 
@@ -11,28 +11,26 @@ def adopt_weights(model: DeepAM, source: DeepAM) -> None:
     """Give a model the weights of another: each network those of the same iteration.
 
     Iterations that the source lacks begin with the weights of its last: each iteration does the
-    same task, from what the one before has left of it. Where there is a noise level or a mask, the
-    first network sees less than the others; those stay as they are if the source has no other.
+    same task, from what the one before has left of it. Those that it has beyond the model's are
+    left out: the loss on `u_1 .. u_{K-1}` has taught the first to do without them. Where there is
+    a noise level or a mask, the first network sees less than the others; those stay as they are
+    if the source has no other.
 
     Args:
         model: gets the weights.
         source: gives them.
 
     Raises:
-        ValueError: if the networks differ, or the source has more of them; nothing has been
-            changed.
+        ValueError: if the networks differ; nothing has been changed.
     """
     if not isinstance(source, DeepAM):
         raise ValueError(
             f"The model to start from must be a DeepAM. Received: {type(source).__name__}."
         )
-    if (
-        _architecture(source) != _architecture(model)
-        or source.num_iterations > model.num_iterations
-    ):
+    if _architecture(source) != _architecture(model):
         raise ValueError(
-            "The model to start from must have the architecture of the run, if perhaps fewer "
-            f"iterations. Received: {_summary(source)}; the run has {_summary(model)}."
+            "The model to start from must have the architecture of the run, with perhaps more or "
+            f"fewer iterations. Received: {_summary(source)}; the run has {_summary(model)}."
         )
     own, others = (
         [_weights(m, k) for k in range(1, m.num_iterations + 1)] for m in (model, source)
