@@ -49,6 +49,9 @@ MISSED = 0.01
 """Of the largest value of all depth maps: error from where on interpolation is wrong."""
 
 _SMOOTH_RATE = 1 / 300  # of a crop's pixels
+# From sigma 15 to 50 the RMSE of `denoise_gray` on BSD68 grows as the power 0.51 of sigma.
+_ERROR_GROWTH = 0.5
+_LEAST_LEVEL, _UNIT_LEVEL = 3 / 255, 35 / 255  # bounds the weight of clean crops; has weight 1
 
 
 def crop_sources(
@@ -80,6 +83,7 @@ def denoising_crops(
     guides: list[np.ndarray] | None = None,
     vary_pairs: bool = False,
     vary_colors: bool = False,
+    weigh_levels: bool = False,
     seed: int = 0,
     first_batch: int = 0,
 ) -> tf.data.Dataset:
@@ -98,6 +102,9 @@ def denoising_crops(
             shift or blur, see `degradations.vary_pair`.
         vary_colors: whether half of the images get other colours, see
             `degradations.vary_colors`.
+        weigh_levels: whether each crop gets a weight in the loss, falling with its noise as
+            fast as errors grow: each level then counts the same. Without it the high ones, that
+            leave larger errors, count for most.
         seed: seed of every random choice.
         first_batch: number of the first batch, to go on where a run stopped.
 
@@ -105,6 +112,8 @@ def denoising_crops(
         Dataset of `({"image": noisy}, {"restored": clean})`, float32 in [0, 1] plus noise,
         `[batch_size, crop_size, crop_size, C]`; where the level varies also
         `"noise_stddev"`, `[batch_size, 1, 1, 1]`, beside `"image"`, and with guides `"guide"`.
+        With `weigh_levels` there is a third part, `{"restored": weight}`,
+        `[batch_size, crop_size, crop_size]`.
 
     Raises:
         ValueError: if there is no image, one is smaller than the crop, or a guide does not fit.
@@ -125,7 +134,11 @@ def denoising_crops(
             level = tf.random.stateless_uniform([1, 1, 1], tf.random.fold_in(seed, 2), *level)
             inputs["noise_stddev"] = level
         noisy = degradations.add_gaussian_noise(clean, level, noise_seed)
-        return {"image": noisy, **inputs}, {"restored": clean}
+        observed = {"image": noisy, **inputs}, {"restored": clean}
+        if not weigh_levels:
+            return observed
+        weight = tf.reshape((level + _LEAST_LEVEL) / _UNIT_LEVEL, []) ** -_ERROR_GROWTH
+        return *observed, {"restored": tf.fill([crop_size, crop_size], weight)}
 
     parts = [images] if guides is None else [images, guides]
     return random_crops(

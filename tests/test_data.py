@@ -155,6 +155,20 @@ def test_ssim_is_that_of_the_original_code_as_scikit_image_has_it(rng):
     np.testing.assert_allclose(ours[0], everywhere[5:-5, 5:-5].mean(), rtol=1e-3)
 
 
+def test_weights_of_levels_fall_with_the_noise_as_errors_grow():
+    images = [np.full([8, 8, 1], 128, np.uint8)]
+    batches = data.denoising_crops(
+        images, noise_stddev=(0.0, 0.3), crop_size=8, batch_size=64, weigh_levels=True
+    )
+    inputs, _, weight = next(iter(batches))
+    level, weight = inputs["noise_stddev"].numpy().ravel(), weight["restored"].numpy()
+    assert weight.shape == (64, 8, 8)
+    assert np.ptp(weight, axis=(1, 2)).max() == 0
+    order = np.argsort(level)
+    assert np.all(np.diff(weight[order, 0, 0]) < 0)
+    np.testing.assert_allclose(weight[:, 0, 0] ** 2 * (level + 3 / 255) * 255 / 35, 1, rtol=1e-4)
+
+
 def test_each_crop_has_a_level_of_its_own_and_the_model_is_told():
     image = np.full((64, 64, 1), 128, np.uint8)
     crops = data.denoising_crops(

@@ -68,6 +68,8 @@ class Data:
             small shifts, see `deepam_tf.degradations.vary_pair`.
         vary_colors: whether half of the images to denoise get other colours, see
             `deepam_tf.degradations.vary_colors`.
+        weigh_levels: whether every noise level counts the same in the loss, see
+            `deepam_tf.data.denoising_crops`.
         candidates: crops of depth maps drawn for each that is taken, see
             `deepam_tf.data.depth_crops`.
         crop_size: side of the training crops in pixels.
@@ -84,6 +86,7 @@ class Data:
     border: int = 0
     vary_pairs: bool = False
     vary_colors: bool = False
+    weigh_levels: bool = False
     candidates: int = 1
     crop_size: int = 64
     batch_size: int = 8

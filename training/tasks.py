@@ -153,6 +153,7 @@ def _denoising_crops(examples: Examples, config: TrainingConfig, first_batch: in
         guides=guides,
         vary_pairs=config.data.vary_pairs,
         vary_colors=config.data.vary_colors,
+        weigh_levels=config.data.weigh_levels,
         noise_stddev=noise_range(config.data),
         crop_size=config.data.crop_size,
         batch_size=config.data.batch_size,
