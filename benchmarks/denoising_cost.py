@@ -26,6 +26,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import matplotlib.ticker
 import numpy as np
 import rich.console
 import rich.progress
@@ -36,7 +37,7 @@ from deepam_tf import degradations, image_io
 from deepam_tf.inference import Restorer
 from training import peers
 from training.evaluate import denoiser, read_images
-from training.paper_tables import models_for
+from training.paper_tables import models_for, print_whole
 from training.scores import evaluate, means
 
 __all__ = ["Cost", "convolution_cost", "main", "measure"]
@@ -144,15 +145,16 @@ def plot(costs: list[Cost], title: str):
     figure, axis = plt.subplots(figsize=(7, 4.5), constrained_layout=True)
     for cost in costs:
         ours = cost.method.startswith("denoise")
-        axis.plot(cost.seconds_per_megapixel, cost.psnr, "o", color="C0" if ours else "C7")
-        axis.annotate(
-            cost.method,
-            (cost.seconds_per_megapixel, cost.psnr),
-            xytext=(6, 4),
-            textcoords="offset points",
+        # Names beside the points would cover each other.
+        axis.plot(
+            cost.seconds_per_megapixel, cost.psnr, "o" if ours else "s", ms=8, label=cost.method
         )
     axis.set(xscale="log", xlabel="seconds per megapixel", ylabel="PSNR dB", title=title)
-    axis.margins(x=0.3, y=0.2)
+    axis.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+    axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    axis.margins(x=0.1, y=0.2)
+    axis.legend(loc="lower left")
     axis.grid(visible=True, alpha=0.3)
     return figure
 
@@ -183,7 +185,8 @@ def main(argv: list[str] | None = None) -> int:
                 ) as pool:
                     costs.append(pool.submit(run, name).result())
         buffer = io.BytesIO()
-        title = f"{args.data.name}, sigma {SIGMA}"
+        count = len(image_io.list_images(args.data)[:: args.every])
+        title = f"{args.data.name}, {count} images, sigma {SIGMA}"
         plot(costs, title).savefig(buffer, format="png", dpi=100)
         image_io.write_bytes(args.out / "denoising_cost.png", buffer.getvalue())
     except (image_io.ImageFileError, OSError, ValueError) as error:
@@ -201,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
             f"{cost.peak_mebibytes:.0f}",
             f"{cost.psnr:.2f}",
         )
-    rich.console.Console().print(table)
+    print_whole(rich.console.Console(), table)
     return 0
 
 

@@ -25,7 +25,7 @@ from training import peers
 from training.evaluate import denoiser, own_classical, read_images, restorers
 from training.scores import Score, evaluate, provenance, write_csv
 
-__all__ = ["PAPER_1", "PAPER_2", "main", "models_for", "table_1", "table_2"]
+__all__ = ["PAPER_1", "PAPER_2", "main", "models_for", "print_whole", "table_1", "table_2"]
 
 SIGMAS = (15, 25, 50)
 
@@ -161,9 +161,11 @@ def main(argv: list[str] | None = None) -> int:
     console = rich.console.Console()
     try:
         if args.set12 is not None:
-            _print(console, table_1(_run(25, args.set12, args)))
+            print_whole(console, table_1(_run(25, args.set12, args)))
         if args.bsd68 is not None:
-            _print(console, table_2({sigma: _run(sigma, args.bsd68, args) for sigma in SIGMAS}))
+            print_whole(
+                console, table_2({sigma: _run(sigma, args.bsd68, args) for sigma in SIGMAS})
+            )
     except (image_io.ImageFileError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -171,8 +173,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _print(console: rich.console.Console, table: rich.table.Table) -> None:
-    """Every digit, however narrow the terminal: wrapped lines can be read, cut numbers not."""
+def print_whole(console: rich.console.Console, table: rich.table.Table) -> None:
+    """Print every digit, however narrow the terminal: wrapped lines can be read, cut ones not.
+
+    Args:
+        console: is made as wide as the table.
+        table: what to print.
+    """
     wide = console.options.update(max_width=1000)
     console.width = max(console.width, console.measure(table, options=wide).maximum)
     console.print(table)
