@@ -19,6 +19,7 @@ import multiprocessing
 import pathlib
 import resource
 import sys
+import warnings
 
 import keras
 import matplotlib
@@ -104,6 +105,8 @@ def measure(name: str, folder: pathlib.Path, dncnn: pathlib.Path | None, every: 
     Raises:
         ValueError: if the method's package or weights are missing.
     """
+    # Keras 3.15 compares a dict of tensors with its own dict of names and warns each time.
+    warnings.filterwarnings("ignore", "The structure of `inputs`", UserWarning)
     images = dict(list(read_images(folder).items())[::every])
     stddev = SIGMA / 255
     weights, operations = 0, 0.0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -13,6 +14,28 @@ def _same_random_numbers_in_every_test():
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def images(rng):
+    """Three small pictures to train on."""
+    from training.tasks import Examples
+
+    items = [
+        np.kron(rng.integers(0, 256, (5, 6)), np.ones((8, 8))).astype(np.uint8)[..., np.newaxis]
+        for _ in range(3)
+    ]
+    return Examples([f"{i}.png" for i in range(3)], items)
+
+
+@pytest.fixture
+def folder(tmp_path, images):
+    """The folder of their files."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name, image in zip(images.names, images.items, strict=True):
+        cv2.imwrite(str(folder / name), image)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -22,13 +22,12 @@ import numpy as np
 import rich.progress
 import tensorflow as tf
 
-from deepam_tf import FusedBatchNormalization
 from deepam_tf.image_io import ImageFileError, write_bytes
 from training.inputs import load_examples
 from training.run_folder import read_config
 from training.settings import replace, to_toml
 from training.tasks import find_task
-from training.trainer import make_model
+from training.trainer import make_model, normalizations
 
 __all__ = ["average_weights", "main", "reestimate_statistics"]
 
@@ -58,11 +57,11 @@ def reestimate_statistics(
     """Set the moving statistics of batch normalisation to means over batches.
 
     Args:
-        model: its `FusedBatchNormalization` layers are changed, nothing else.
+        model: its batch normalisations are changed, nothing else.
         batches: inputs of the model, noisy images and what else it takes.
         on_batch: called after each batch.
     """
-    layers = [x for x in model._flatten_layers() if isinstance(x, FusedBatchNormalization)]
+    layers = normalizations(model)
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0  # after a batch, the moving statistics are its own

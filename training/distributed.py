@@ -20,10 +20,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from deepam_tf import FusedBatchNormalization
 from training.callbacks import ResumableCheckpoint
 from training.config import TrainingConfig
-from training.trainer import Trainer
+from training.trainer import Trainer, normalizations
 
 __all__ = [
     "STRATEGIES",
@@ -94,7 +93,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 @contextlib.contextmanager
 def synchronized(model: keras.Model):
     """Batch normalisation takes its statistics from the batches of all devices, for a while."""
-    layers = [x for x in model._flatten_layers() if isinstance(x, FusedBatchNormalization)]
+    layers = normalizations(model)
     for layer in layers:
         layer.synchronized = True
     try:

@@ -10,7 +10,7 @@ from training.config import TrainingConfig
 from training.optimizers import make_optimizer
 from training.tasks import Task
 
-__all__ = ["Trainer", "make_model", "make_trainer"]
+__all__ = ["Trainer", "make_model", "make_trainer", "normalizations"]
 
 
 def _huber(scale: float):
@@ -113,6 +113,11 @@ class Trainer(keras.Model):
         return {**super().get_config(), "clipnorm": self.clipnorm}
 
 
+def normalizations(model: keras.Model) -> list[FusedBatchNormalization]:
+    """The batch normalisations of a model, those of nested layers too."""
+    return [x for x in model._flatten_layers() if isinstance(x, FusedBatchNormalization)]
+
+
 def make_model(config: TrainingConfig, task: Task) -> DeepAM:
     """The untrained network of a configuration.
 
@@ -153,9 +158,8 @@ def make_trainer(model: DeepAM, config: TrainingConfig, task: Task) -> Trainer:
         `u_1 .. u_{K-1}`; its optimizer is built. Of a task with a contrast there is one more
         input, `"contrast"`, by which the outputs are multiplied.
     """
-    for layer in model._flatten_layers():
-        if isinstance(layer, FusedBatchNormalization):
-            layer.fixed_statistics = config.run.statistics == "moving"
+    for layer in normalizations(model):
+        layer.fixed_statistics = config.run.statistics == "moving"
     model.configure_solves(
         adjoint_rtol=config.run.adjoint_rtol, jit_compile=config.run.jit_compile_solves
     )
