@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 import deepam_tf
-from tests.test_training import TINY, images  # noqa: F401
+from tests.test_training import TINY
 from training import monitoring, train
 from training.config import flat
 from training.monitoring import ERROR_GAIN, Throughput, picture_sheet
@@ -17,7 +17,7 @@ from training.settings import replace
 
 
 @pytest.fixture
-def run(tmp_path, images):  # noqa: F811
+def run(tmp_path, images):
     changes = {"monitor.pictures_every": 2, "monitor.picture_size": 24}
     config = replace(TINY, {"model.num_iterations": 2, **changes})
     train.train(config, images, images.pick([0]), tmp_path / "run", verbose=0)
