@@ -1,9 +1,10 @@
 """What denoising costs and what it reaches: ours, DnCNN and BM3D, one after the other.
 
-    python -m benchmarks.denoising_cost --data BSD68 --dncnn FOLDER --out docs/images
+    python -m benchmarks.denoising_cost --data BSD68 --dncnn FOLDER --bfloat16 --out docs/images
 
 Gray images, sigma 25, the noise of `training.evaluate`. Every method runs in a process of its own,
-on the same cores, after one image that is not timed. Multiply-adds count convolutions and, for
+on the same cores, after one image that is not timed; with `--bfloat16` networks run in that
+precision too, as processors with AMX or AVX512-BF16 can. Multiply-adds count convolutions and, for
 ours, ten for each conjugate gradient step and pixel, with as many steps as the images took. Peak
 memory is what the process held at most above what it held before its first image.
 """
@@ -90,11 +91,14 @@ def _solver_cost(model: keras.Model, noisy: np.ndarray) -> float:
     return float(_STEP_COST * steps)
 
 
-def measure(name: str, folder: pathlib.Path, dncnn: pathlib.Path | None, every: int) -> Cost:
+def measure(
+    method: tuple[str, str], folder: pathlib.Path, dncnn: pathlib.Path | None, every: int
+) -> Cost:
     """One method on a folder of gray images.
 
     Args:
-        name: `BM3D`, `DnCNN` or the name of shipped weights.
+        method: `BM3D`, `DnCNN` or the name of shipped weights, and the precision of a network,
+            `float32` or `bfloat16`.
         folder: of clean images.
         dncnn: folder with DnCNN's weights.
         every: use every n-th image.
@@ -107,6 +111,7 @@ def measure(name: str, folder: pathlib.Path, dncnn: pathlib.Path | None, every: 
     """
     # Keras 3.15 compares a dict of tensors with its own dict of names and warns each time.
     warnings.filterwarnings("ignore", "The structure of `inputs`", UserWarning)
+    name, precision = method
     images = dict(list(read_images(folder).items())[::every])
     stddev = SIGMA / 255
     weights, operations = 0, 0.0
@@ -115,12 +120,13 @@ def measure(name: str, folder: pathlib.Path, dncnn: pathlib.Path | None, every: 
         operations = float("nan")  # it compares and sorts more than it multiplies
     elif name == "DnCNN":
         path = (dncnn or pathlib.Path()) / f"sigma{SIGMA}.npz"
-        denoise = peers.dncnn(path)
+        denoise = peers.dncnn(path, precision)
         with np.load(path) as arrays:
             weights = sum(int(array.size) for array in arrays.values())
             operations = float(sum(a.size for a in arrays.values() if a.ndim == 4))
     else:
-        model = deepam_tf.load_pretrained(name)
+        policy = "float32" if precision == "float32" else "mixed_bfloat16"
+        model = deepam_tf.load_pretrained(name, dtype=policy)
         first = next(iter(images.values()))
         noisy = (first + degradations.benchmark_noise(first.shape, stddev, 0)).astype(np.float32)
         weights = model.count_params()
@@ -130,7 +136,7 @@ def measure(name: str, folder: pathlib.Path, dncnn: pathlib.Path | None, every: 
     scores = evaluate(images, {name: denoise}, stddev)
     own = [score for score in scores if score.method == name]
     return Cost(
-        name,
+        name if precision == "float32" else f"{name}, {precision}",
         weights,
         operations,
         sum(s.seconds for s in own) / sum(s.megapixels for s in own),
@@ -144,20 +150,27 @@ def _peak() -> float:
 
 
 def plot(costs: list[Cost], title: str):
-    """PSNR against time, a logarithmic axis."""
+    """PSNR against time, a logarithmic axis; hollow where a network ran in bfloat16."""
     figure, axis = plt.subplots(figsize=(7, 4.5), constrained_layout=True)
+    names = list(dict.fromkeys(cost.method.partition(",")[0] for cost in costs))
     for cost in costs:
-        ours = cost.method.startswith("denoise")
+        name, _, precision = cost.method.partition(",")
         # Names beside the points would cover each other.
         axis.plot(
-            cost.seconds_per_megapixel, cost.psnr, "o" if ours else "s", ms=8, label=cost.method
+            cost.seconds_per_megapixel,
+            cost.psnr,
+            "o" if name.startswith("denoise") else "s",
+            color=f"C{names.index(name)}",
+            fillstyle="none" if precision else "full",
+            ms=8,
+            label=cost.method,
         )
     axis.set(xscale="log", xlabel="seconds per megapixel", ylabel="PSNR dB", title=title)
     axis.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
     axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axis.margins(x=0.1, y=0.2)
-    axis.legend(loc="lower left")
+    axis.legend(loc="lower left", fontsize="small")
     axis.grid(visible=True, alpha=0.3)
     return figure
 
@@ -171,22 +184,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", nargs="*", help="shipped weights; all that know sigma 25")
     parser.add_argument("--dncnn", type=pathlib.Path, help="folder with DnCNN's sigma*.npz")
     parser.add_argument("--bm3d", action="store_true", help="BM3D too; it takes minutes")
+    parser.add_argument("--bfloat16", action="store_true", help="networks in bfloat16 too")
     parser.add_argument("--every", type=int, default=1, help="use every n-th image (1)")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results"))
     args = parser.parse_args(argv)
     names = models_for(SIGMA / 255, args.model)
-    names += ["DnCNN"] * (args.dncnn is not None) + ["BM3D"] * args.bm3d
+    names += ["DnCNN"] * (args.dncnn is not None)
+    precisions = ["float32"] + ["bfloat16"] * args.bfloat16
+    methods = [(name, precision) for name in names for precision in precisions]
+    methods += [("BM3D", "float32")] * args.bm3d
     run = functools.partial(measure, folder=args.data, dncnn=args.dncnn, every=args.every)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         costs = []
         with rich.progress.Progress(transient=True) as progress:
-            for name in progress.track(names, description="methods"):
+            for method in progress.track(methods, description="methods"):
                 # A process of its own each, or one's memory would be another's.
                 with concurrent.futures.ProcessPoolExecutor(
                     1, mp_context=multiprocessing.get_context("spawn")
                 ) as pool:
-                    costs.append(pool.submit(run, name).result())
+                    costs.append(pool.submit(run, method).result())
         buffer = io.BytesIO()
         count = len(image_io.list_images(args.data)[:: args.every])
         title = f"{args.data.name}, {count} images, sigma {SIGMA}"

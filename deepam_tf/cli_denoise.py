@@ -56,6 +56,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         help="the network, or a classical regulariser: total variation, L0, Lp (deepam)",
     )
     console.add_ensemble_option(parser)
+    console.add_precision_option(parser)
     console.add_file_options(parser)
     parser.set_defaults(run=_denoise)
 
@@ -65,6 +66,11 @@ def _denoise(args: argparse.Namespace) -> int:
         raise ValueError(
             "`--signal-dependent` estimates the noise for a network. Received: --sigma or --method "
             "beside it. Leave one of them out."
+        )
+    if args.dtype != "float32" and args.method != "deepam":
+        raise ValueError(
+            f"`--bfloat16` is how networks run. Received: --method {args.method} beside it. Leave "
+            "one of them out."
         )
     jobs, several = _jobs(args.inputs, args.output)
     if several:
@@ -125,7 +131,7 @@ def _restorers(args: argparse.Namespace) -> Callable[[np.ndarray, float], Restor
         return lambda pixels, stddev: classical(stddev)
     if args.model is not None:
         pretrained_card(args.model)  # a wrong name is an error now, not one for each file
-    network = functools.cache(lambda name: restorer(load_pretrained(name)))
+    network = functools.cache(lambda name: restorer(load_pretrained(name, dtype=args.dtype)))
     return lambda pixels, stddev: network(_model_name(pixels, args))
 
 

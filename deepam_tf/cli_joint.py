@@ -62,6 +62,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         help="leave pixels beside an edge between its two surfaces where the network is unsure",
     )
     upsample.add_argument("--model", default=_DEPTH_MODEL, help=f"weights ({_DEPTH_MODEL})")
+    console.add_precision_option(upsample)
     console.add_file_options(upsample)
     upsample.set_defaults(run=_upsample)
 
@@ -83,6 +84,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     )
     fuse.add_argument("--model", default=_FUSION_MODEL, help=f"weights ({_FUSION_MODEL})")
     console.add_ensemble_option(fuse)
+    console.add_precision_option(fuse)
     console.add_file_options(fuse)
     fuse.set_defaults(run=_fuse)
 
@@ -103,7 +105,8 @@ def _upsample(args: argparse.Namespace) -> int:
         if not valid.any():
             raise image_io.ImageFileError(f"{args.mask}: the mask leaves nothing of the map.")
     guide, scale = _fitting_guide(args, depth.values, to_channels(guide, 3))
-    restorer = Restorer(load_pretrained(args.model), tile=args.tile)
+    model = load_pretrained(args.model, dtype=args.dtype)
+    restorer = Restorer(model, tile=args.tile)
     with console.progress_bar() as progress:
         tiles = progress.add_task(args.depth.name, total=restorer.count_tiles(*guide.shape[:2]))
         restored = upsample_depth(
@@ -162,7 +165,8 @@ def _fuse(args: argparse.Namespace) -> int:
     low, high = (255 * level for level in noise_range(args.model))
     if not low - 0.5 <= sigma <= high + 0.5:
         console.errors.print(f"note: {args.model} was trained for sigma {low:g} to {high:g}.")
-    restorer = Restorer(load_pretrained(args.model), tile=args.tile, self_ensemble=args.ensemble)
+    model = load_pretrained(args.model, dtype=args.dtype)
+    restorer = Restorer(model, tile=args.tile, self_ensemble=args.ensemble)
     with console.progress_bar() as progress:
         tiles = progress.add_task(args.rgb.name, total=restorer.count_tiles(*pixels.shape[:2]))
         restored = restorer(

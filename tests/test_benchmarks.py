@@ -88,9 +88,10 @@ def test_cost_table_is_measured_and_drawn(tmp_path, capsys):
     gray = data.to_channels(picture.pixels, 1)[:96, :96]
     image_io.write(tmp_path / "a.png", image_io.Picture(gray, None, picture.dtype))
     arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert denoising_cost.main([*arguments, "--model", "denoise_gray"]) == 0
+    assert denoising_cost.main([*arguments, "--bfloat16", "--model", "denoise_gray"]) == 0
     shown = capsys.readouterr().out
-    assert "denoise_gray" in shown
+    assert shown.count("denoise_gray") == 2
+    assert "denoise_gray, bfloat16" in shown
     assert image_io.read(tmp_path / "out" / "denoising_cost.png").pixels.std() > 0
     assert denoising_cost.main([*arguments, "--dncnn", str(tmp_path), "--model"]) == 2
     assert "published weights" in capsys.readouterr().err

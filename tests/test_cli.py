@@ -106,6 +106,21 @@ def test_ensemble_is_the_mean_over_orientations(tmp_path, capsys, scene, method)
         assert np.abs(once - mean).max() > 1 / 255
 
 
+def test_bfloat16_changes_less_than_the_noise_leaves(tmp_path, capsys, scene):
+    cv2.imwrite(str(tmp_path / "a.png"), scene)
+    arguments = ["denoise", tmp_path / "a.png", tmp_path / "b.png", "--sigma", 25]
+    assert in_process(capsys, *arguments, "--bfloat16")[0] == 0
+    half = image_io.read(tmp_path / "b.png").pixels
+    noisy = image_io.read(tmp_path / "a.png").pixels
+    models = (load_pretrained("denoise_gray", dtype=x) for x in ("mixed_bfloat16", "float32"))
+    expected, full = (deepam_tf.restore(model, noisy, noise_stddev=25 / 255) for model in models)
+    np.testing.assert_allclose(half, np.clip(expected, 0, 1), atol=0.51 / 255)
+    assert 0 < np.sqrt(np.mean((expected - full) ** 2)) < 1 / 255
+    code, _, err = in_process(capsys, *arguments, "--force", "--bfloat16", "--method", "tv")
+    assert code == 2
+    assert "--bfloat16" in err
+
+
 def test_orientation_is_applied_once(tmp_path, capsys, scene):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -174,9 +189,9 @@ def test_colour_and_gray_take_weights_of_their_own(tmp_path, capsys, monkeypatch
     """A gray picture in a colour file counts as gray: its noise is the same in all channels."""
     loaded = []
 
-    def load(name):
+    def load(name, **overrides):
         loaded.append(name)
-        return load_pretrained(name)
+        return load_pretrained(name, **overrides)
 
     monkeypatch.setattr(cli_denoise, "load_pretrained", load)
     folder = tmp_path / "in"

@@ -23,7 +23,7 @@ def models():
 
 @pytest.fixture
 def run(models, monkeypatch, capsys):
-    monkeypatch.setattr(cli_joint, "load_pretrained", models.get)
+    monkeypatch.setattr(cli_joint, "load_pretrained", lambda name, dtype: models[name])
     monkeypatch.setattr(cli_joint, "noise_range", lambda name: (0.0, 0.3))
 
     def call(*arguments) -> tuple[int, str, str]:

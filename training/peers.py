@@ -111,12 +111,13 @@ def total_variation(weight: float) -> Denoiser:
     )
 
 
-def dncnn(path: pathlib.Path) -> Denoiser:
+def dncnn(path: pathlib.Path, dtype: str = "float32") -> Denoiser:
     """DnCNN-S (Zhang et al., TIP 2017) from an archive of its published weights.
 
     Args:
         path: `.npz` with kernels `w0 .. w16`, `[3, 3, in, out]`, and biases `b0 .. b16`,
             batch normalisation folded in.
+        dtype: that the convolutions are computed in.
 
     Returns:
         Function from a noisy to a restored image `[H, W]` in [0, 1].
@@ -128,18 +129,18 @@ def dncnn(path: pathlib.Path) -> Denoiser:
         raise ValueError(f"DnCNN needs its published weights. Received: no file {str(path)!r}.")
     with np.load(path) as arrays:
         layers = [
-            (tf.constant(arrays[f"w{i}"]), tf.constant(arrays[f"b{i}"]))
+            (tf.constant(arrays[f"w{i}"], dtype), tf.constant(arrays[f"b{i}"], dtype))
             for i in range(len(arrays) // 2)
         ]
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32)])
     def run(image):
-        x = image[tf.newaxis, :, :, tf.newaxis]
+        x = tf.cast(image[tf.newaxis, :, :, tf.newaxis], dtype)
         for i, (kernel, bias) in enumerate(layers):
             x = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)
             if i < len(layers) - 1:
                 x = tf.nn.relu(x)
-        return image - x[0, :, :, 0]
+        return image - tf.cast(x[0, :, :, 0], image.dtype)
 
     return lambda image: run(image).numpy()
 
