@@ -59,7 +59,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     upsample.add_argument(
         "--no-snap",
         action="store_true",
-        help="leave pixels beside an edge between its two surfaces where the network is unsure",
+        help="leave every pixel beside an edge as the network gives it, not moved to the surface "
+        "that it is near",
     )
     upsample.add_argument("--model", default=_DEPTH_MODEL, help=f"weights ({_DEPTH_MODEL})")
     console.add_precision_option(upsample)

@@ -143,8 +143,8 @@ def upsample_depth(
         scale: see `observe`.
         offset: see `observe`.
         valid: see `observe`.
-        snap: whether pixels beside an edge take the value of one of the surfaces around, see
-            `planes.snap_to_planes`. Fewer pixels are wrong, those that are by more.
+        snap: whether pixels beside an edge that are near one of the surfaces around take its
+            value, see `planes.snap_to_planes`.
         on_tile: called after each tile, for a progress bar.
 
     Returns:

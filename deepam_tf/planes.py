@@ -11,11 +11,15 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["EDGE", "interpolate_planes", "snap_to_planes"]
+__all__ = ["EDGE", "SHARE", "interpolate_planes", "snap_to_planes"]
 
 EDGE = 0.04
 """Of the map's range: planes that differ by more belong to different surfaces (10 of 255 levels;
 chosen on training maps, where 5 did as well and 20 left more of Middlebury's pixels wrong)."""
+SHARE = 0.3
+"""Of the way from one surface to the next: how near a pixel is to the one that it belongs to.
+Chosen on training maps: at 0.5 fewer pixels of Middlebury are wrong (x8: 1.97 for 2.18 %), but
+more of NYU v2, whose edges are soft (x8: 1.78 for 1.68 %; without any decision 1.66 %)."""
 
 
 def interpolate_planes(
@@ -48,12 +52,14 @@ def snap_to_planes(
     *,
     offset: float | None = None,
     edge: float = EDGE,
+    share: float = SHARE,
 ) -> tf.Tensor:
-    """Decide for one surface where a restored map lies between two.
+    """Decide for one surface where a restored map lies near it, but not on it.
 
-    A pixel beside an edge belongs to one of two surfaces. A network that is unsure which takes a
-    value between them, which is wrong in any case: in a point cloud it hangs in the air. Here
+    A pixel beside an edge belongs to one of two surfaces. A network that is nearly sure which
+    takes a value near it, which is wrong all the same: in a point cloud it hangs in the air. Here
     the pixel takes the value of that plane, of the nine of the samples around, that is closest.
+    Where the network could not tell, in the middle, and where maps have soft edges, it stays.
 
     Args:
         image: the restored map, `[H, W, C]`, floating.
@@ -63,33 +69,41 @@ def snap_to_planes(
         offset: position of the first sample in pixels, `scale // 2` by default.
         edge: where the planes differ by no more, and where one of the nine samples is unknown,
             the pixel keeps its value.
+        share: nor does a pixel change that is further from the closest plane than this share of
+            the way between the planes above and below it, or that lies between no two; in (0, 0.5].
 
     Returns:
         `[H, W, C]`.
 
     Example:
         >>> low = tf.constant([[[0.0], [0.0], [1.0], [1.0]]])
-        >>> soft = tf.constant([[[0.0], [0.0], [0.0], [0.2], [0.6], [1.0], [1.0], [1.0]]])
+        >>> soft = tf.constant([[[0.0], [0.0], [0.2], [0.5], [0.9], [1.0], [1.0], [1.0]]])
         >>> hard = deepam_tf.planes.snap_to_planes(soft, low, tf.ones_like(low), 2)
         >>> hard[0, :, 0].numpy().tolist()
-        [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]
+        [0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 1.0, 1.0]
     """
     offset = scale // 2 if offset is None else offset
     size = (image.shape[-3], image.shape[-2])
     slopes = _slopes(low)
     closest = lowest = highest = interpolate_planes(low, size, scale, offset)
+    above = tf.zeros_like(image) + np.inf
+    below = -above
     known = tf.ones_like(image[..., :1], tf.bool)
     for shift in itertools.product((-1, 0, 1), repeat=2):
         plane = _plane(low, slopes, size, scale, offset, shift=shift, reach=1.0)
         closer = tf.abs(plane - image) < tf.abs(closest - image)
         closest = tf.where(closer, plane, closest)
         lowest, highest = tf.minimum(lowest, plane), tf.maximum(highest, plane)
+        above = tf.where(plane >= image, tf.minimum(above, plane), above)
+        below = tf.where(plane <= image, tf.maximum(below, plane), below)
         rows, columns = (
             _nearest(count, length, scale, offset, step)[0]
             for count, length, step in zip(low.shape[-3:-1], size, shift, strict=True)
         )
         known &= _pick(valid, rows, columns) > 0
-    return tf.where(known & (highest - lowest > edge), closest, image)
+    between = tf.math.is_finite(above - below)
+    near = between & (tf.abs(closest - image) <= share * (above - below))
+    return tf.where(known & near & (highest - lowest > edge), closest, image)
 
 
 def _slopes(low: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
