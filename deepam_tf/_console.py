@@ -81,8 +81,8 @@ def add_precision_option(parser: argparse.ArgumentParser) -> None:
         dest="dtype",
         const="mixed_bfloat16",
         default="float32",
-        help="run the networks in bfloat16: two to four times as fast on processors that have it "
-        "(AMX, AVX512-BF16) and on GPUs, slower on others; less than 0.01 dB lost",
+        help="run the networks in bfloat16: two to three times as fast on processors that have it "
+        "(AMX, AVX512-BF16) and on GPUs, slower on others; about 0.01 dB lost",
     )
 
 
