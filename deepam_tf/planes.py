@@ -7,19 +7,16 @@ zero where these disagree in sign (the minmod limiter; van Leer, J. Comput. Phys
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["EDGE", "SHARE", "interpolate_planes", "snap_to_planes"]
+__all__ = ["EDGE", "interpolate_planes", "near_share", "snap_to_planes"]
 
 EDGE = 0.04
 """Of the map's range: planes that differ by more belong to different surfaces (10 of 255 levels;
 chosen on training maps, where 5 did as well and 20 left more of Middlebury's pixels wrong)."""
-SHARE = 0.3
-"""Of the way from one surface to the next: how near a pixel is to the one that it belongs to.
-Chosen on training maps: at 0.5 fewer pixels of Middlebury are wrong (x8: 1.97 for 2.18 %), but
-more of NYU v2, whose edges are soft (x8: 1.78 for 1.68 %; without any decision 1.66 %)."""
 
 
 def interpolate_planes(
@@ -44,6 +41,26 @@ def interpolate_planes(
     return _plane(low, _slopes(low), size, scale, offset, shift=(0, 0), reach=0.5)
 
 
+def near_share(scale: float) -> float:
+    """How near to a surface a pixel has to be to belong to it: a share of the way to the next.
+
+    The further apart the samples, the less their planes say of what lies between. Chosen on
+    training maps: larger shares leave fewer pixels of Middlebury wrong, whose edges are sharp,
+    and more of NYU v2, whose edges are soft.
+
+    Args:
+        scale: pixels from sample to sample.
+
+    Returns:
+        The share, in (0, 0.5].
+
+    Example:
+        >>> deepam_tf.planes.near_share(4)
+        0.4
+    """
+    return min(0.8 / math.sqrt(scale), 0.5)
+
+
 def snap_to_planes(
     image: tf.Tensor,
     low: tf.Tensor,
@@ -52,7 +69,7 @@ def snap_to_planes(
     *,
     offset: float | None = None,
     edge: float = EDGE,
-    share: float = SHARE,
+    share: float | None = None,
 ) -> tf.Tensor:
     """Decide for one surface where a restored map lies near it, but not on it.
 
@@ -70,7 +87,8 @@ def snap_to_planes(
         edge: where the planes differ by no more, and where one of the nine samples is unknown,
             the pixel keeps its value.
         share: nor does a pixel change that is further from the closest plane than this share of
-            the way between the planes above and below it, or that lies between no two; in (0, 0.5].
+            the way between the planes above and below it, or that lies between no two; in
+            (0, 0.5], by default `near_share(scale)`.
 
     Returns:
         `[H, W, C]`.
@@ -78,11 +96,12 @@ def snap_to_planes(
     Example:
         >>> low = tf.constant([[[0.0], [0.0], [1.0], [1.0]]])
         >>> soft = tf.constant([[[0.0], [0.0], [0.2], [0.5], [0.9], [1.0], [1.0], [1.0]]])
-        >>> hard = deepam_tf.planes.snap_to_planes(soft, low, tf.ones_like(low), 2)
+        >>> hard = deepam_tf.planes.snap_to_planes(soft, low, tf.ones_like(low), 2, share=0.3)
         >>> hard[0, :, 0].numpy().tolist()
         [0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 1.0, 1.0]
     """
     offset = scale // 2 if offset is None else offset
+    share = near_share(scale) if share is None else share
     size = (image.shape[-3], image.shape[-2])
     slopes = _slopes(low)
     closest = lowest = highest = interpolate_planes(low, size, scale, offset)
