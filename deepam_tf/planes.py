@@ -7,7 +7,6 @@ zero where these disagree in sign (the minmod limiter; van Leer, J. Comput. Phys
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 import tensorflow as tf
@@ -58,7 +57,7 @@ def near_share(scale: float) -> float:
         >>> deepam_tf.planes.near_share(4)
         0.4
     """
-    return min(0.8 / math.sqrt(scale), 0.5)
+    return min(1.6 / scale, 0.5)
 
 
 def snap_to_planes(
