@@ -82,7 +82,7 @@ def add_precision_option(parser: argparse.ArgumentParser) -> None:
         const="mixed_bfloat16",
         default="float32",
         help="run the networks in bfloat16: two to three times as fast on processors that have it "
-        "(AMX, AVX512-BF16) and on GPUs, slower on others; about 0.01 dB lost",
+        "(AMX, AVX512-BF16), slower on others; denoised pictures lose 0.01 dB",
     )
 
 

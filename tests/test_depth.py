@@ -120,4 +120,5 @@ def test_snapping_leaves_no_values_near_a_surface_but_off_it(restorer, rng):
     assert np.max(off[near]) > 0.5
     np.testing.assert_allclose(still_off[near], 0.0, atol=0.01)
     far = between & (off > share * 2000 + 1)
+    assert far.any()
     np.testing.assert_allclose(hard[beside][far], soft[beside][far], atol=0.01)

@@ -152,6 +152,9 @@ def test_dncnn_is_the_input_minus_the_network(tmp_path, rng):
     hidden = np.maximum(convolve(image[..., np.newaxis].astype(float), w0) + b0, 0)
     expected = image - (convolve(hidden, w1) + b1)[..., 0]
     np.testing.assert_allclose(peers.dncnn(tmp_path / "w.npz")(image), expected, atol=1e-4)
+    half = peers.dncnn(tmp_path / "w.npz", "bfloat16")(image)
+    assert half.dtype == np.float32
+    assert 0 < np.abs(half - expected).max() < 0.05 * np.abs(expected - image).max() + 0.01
     with pytest.raises(ValueError, match="Received: no file"):
         peers.dncnn(tmp_path / "missing.npz")
 
