@@ -38,7 +38,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["deepam_tf", "deepam_tf.*"]),
-    package_data={"deepam_tf": ["py.typed", "assets/*.png", "weights/*.npz", "weights/*.json"]},
+    package_data={"deepam_tf": ["py.typed", "assets/*.png", "restoration/weights/*"]},
     install_requires=[
         "keras>=3.12",
         "numpy>=1.26",
@@ -48,5 +48,5 @@ setup(
         "tensorflow>=2.18",
     ],
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["deepam=deepam_tf.cli:main"]},
+    entry_points={"console_scripts": ["deepam=deepam_tf.cli.main:main"]},
 )

@@ -36,11 +36,11 @@ import rich.table
 
 import deepam_tf
 from deepam_tf import degradations, image_io
-from deepam_tf.inference import Restorer
-from training import peers
+from deepam_tf.restoration.tiles import Restorer
 from training.evaluate import denoiser, read_images
+from training.evaluation import peers
+from training.evaluation.scores import evaluate, means
 from training.paper_tables import models_for, print_whole
-from training.scores import evaluate, means
 
 __all__ = ["Cost", "convolution_cost", "main", "measure"]
 

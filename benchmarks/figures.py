@@ -24,10 +24,11 @@ import numpy as np
 import tensorflow as tf
 
 import deepam_tf
-from deepam_tf import classical, data, degradations, demo, image_io, metrics, proximal
-from deepam_tf.pretrained import pretrained_card
-from training import peers
+from deepam_tf import classical, data, degradations, image_io, metrics, proximal
+from deepam_tf.cli import demo
+from deepam_tf.restoration.pretrained import pretrained_card
 from training.evaluate import denoiser, own_classical
+from training.evaluation import peers
 from training.paper_tables import models_for
 
 MODEL = "denoise_gray_s25"

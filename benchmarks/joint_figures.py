@@ -25,11 +25,11 @@ import numpy as np
 
 import deepam_tf
 from deepam_tf import data, image_io
-from deepam_tf.depth import upsample_depth
-from deepam_tf.inference import Restorer
-from deepam_tf.noise import estimate_noise_stddev
-from training import depth_peers, peers
+from deepam_tf.data.noise import estimate_noise_stddev
+from deepam_tf.restoration.depth import upsample_depth
+from deepam_tf.restoration.tiles import Restorer
 from training.evaluate_depth import observe, score
+from training.evaluation import depth_peers, peers
 
 SCALE = 8
 WORST = 20.0  # gray levels, white in the maps of the error

@@ -20,10 +20,10 @@ import rich.console
 import rich.table
 from tensorboard.backend.event_processing import event_accumulator
 
-from training.inputs import hold_out, load_examples
-from training.recipes import find_recipe
-from training.settings import replace
-from training.tasks import find_task
+from training.configuration.recipes import find_recipe
+from training.configuration.settings import replace
+from training.data.inputs import hold_out, load_examples
+from training.data.tasks import find_task
 from training.train import train
 
 __all__ = ["COMPARISONS", "curve", "main"]

@@ -28,7 +28,7 @@ import rich.table
 
 import deepam_tf
 from deepam_tf import data, degradations, image_io, metrics, noise
-from deepam_tf.inference import Restorer
+from deepam_tf.restoration.tiles import Restorer
 
 __all__ = ["SENSORS", "draw", "main", "psnr", "restorations"]
 

@@ -29,9 +29,10 @@ import rich.table
 import tensorflow as tf
 
 import deepam_tf
-from export import client, samples, saved_model, serve
-from export.folding import folded
-from tests import serving_standin
+from export import client, saved_model, serve
+from export.graph import samples
+from export.graph.folding import folded
+from tests.export import serving_standin
 
 __all__ = ["main", "measure_in_turns"]
 

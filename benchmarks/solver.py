@@ -32,7 +32,7 @@ import tensorflow as tf
 import deepam_tf
 from benchmarks import linear_solvers, solver_cost
 from deepam_tf import data, degradations, image_io, preconditioners
-from training import scores
+from training.evaluation import scores
 
 matplotlib.use("Agg")
 

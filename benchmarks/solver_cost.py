@@ -18,8 +18,8 @@ import tensorflow as tf
 import deepam_tf
 from benchmarks import linear_solvers
 from benchmarks.training import Step
-from training.recipes import find_recipe
-from training.settings import replace
+from training.configuration.recipes import find_recipe
+from training.configuration.settings import replace
 
 __all__ = ["copy_bandwidth", "memory", "training_share"]
 

@@ -22,11 +22,11 @@ import tensorflow as tf
 
 import deepam_tf
 from benchmarks import linear_solvers
-from training.config import TrainingConfig
-from training.recipes import find_recipe
-from training.settings import read_values, replace
-from training.tasks import Examples, find_task
-from training.trainer import make_model, make_trainer
+from training.configuration.config import TrainingConfig
+from training.configuration.recipes import find_recipe
+from training.configuration.settings import read_values, replace
+from training.data.tasks import Examples, find_task
+from training.fit.trainer import make_model, make_trainer
 
 __all__ = ["Step", "main"]
 

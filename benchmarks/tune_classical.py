@@ -20,8 +20,8 @@ import rich.progress
 import tensorflow as tf
 
 from deepam_tf import classical, data
-from training import peers
-from training.scores import evaluate, summary_table
+from training.evaluation import peers
+from training.evaluation.scores import evaluate, summary_table
 
 STEPS = (0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
 

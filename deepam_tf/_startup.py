@@ -1,19 +1,62 @@
-"""What must happen before TensorFlow is imported."""
+"""What must happen before TensorFlow is imported, and while it is."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import pathlib
 import sys
 import tempfile
 from collections.abc import Iterator
 
-__all__ = ["quiet_command"]
+__all__ = ["import_tensorflow", "is_command"]
+
+
+def is_command() -> bool:
+    """Whether this process is the `deepam` command, by its name or as `python -m deepam_tf`.
+
+    Returns:
+        True in the command, False where the library is imported by another program.
+    """
+    first = sys.argv[0] if sys.argv else ""
+    if first == "-m":  # Python is still looking for the module to run
+        arguments = sys.orig_argv
+        module = arguments[arguments.index("-m") + 1] if "-m" in arguments[:-1] else ""
+        return module in ("deepam_tf", "deepam_tf.cli")
+    path = pathlib.Path(first)
+    return path.stem == "deepam" or path.parts[-2:] == ("deepam_tf", "__main__.py")
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow and Keras; the command does it without TensorFlow's greeting.
+
+    Raises:
+        ImportError: if Keras is set to another backend than TensorFlow.
+    """
+    with _quiet_command():
+        try:
+            keras = importlib.import_module("keras")
+        except (ImportError, ValueError) as error:  # not installed, or no such backend
+            backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+            if backend == "tensorflow":
+                raise
+            raise _wrong_backend(backend) from error
+        tf = importlib.import_module("tensorflow")
+        tf.config.list_physical_devices()  # looks for a GPU, and has something to say of it
+    if keras.backend.backend() != "tensorflow":
+        raise _wrong_backend(keras.backend.backend())
+
+
+def _wrong_backend(backend: str) -> ImportError:
+    return ImportError(
+        "deepam_tf needs the TensorFlow backend of Keras. "
+        f"Received: backend={backend!r}. Set KERAS_BACKEND=tensorflow."
+    )
 
 
 @contextlib.contextmanager
-def quiet_command() -> Iterator[None]:
+def _quiet_command() -> Iterator[None]:
     """Keep TensorFlow's greeting out of the terminal of the `deepam` command.
 
     Its C++ side prints a dozen lines at import, before any log level applies, to the file
@@ -21,8 +64,7 @@ def quiet_command() -> Iterator[None]:
     unless the process is the `deepam` command and the user has not set
     `TF_CPP_MIN_LOG_LEVEL`; if the import fails, everything held back is shown.
     """
-    is_command = pathlib.Path(sys.argv[0] if sys.argv else "").stem == "deepam"
-    if not is_command or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if not is_command() or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         yield
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1"

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from export.artefact import EXTRA, VERIFICATION, ExportError, version_folder
+from export.graph.artefact import EXTRA, VERIFICATION, ExportError, version_folder
 
 __all__ = ["AGREEMENT", "RUNTIMES", "convert", "main"]
 

@@ -11,9 +11,9 @@ import argparse
 import pathlib
 import sys
 
-from deepam_tf.pretrained import list_pretrained
+from deepam_tf.restoration.pretrained import list_pretrained
 from export import verify
-from export.artefact import ExportError, describe
+from export.graph.artefact import ExportError, describe
 from export.saved_model import load_model, save
 
 __all__ = ["main"]

@@ -25,8 +25,8 @@ import numpy as np
 import tensorflow as tf
 
 import deepam_tf
-from deepam_tf.pretrained import list_pretrained, load_pretrained, pretrained_card
-from export.artefact import (
+from deepam_tf.restoration.pretrained import list_pretrained, load_pretrained, pretrained_card
+from export.graph.artefact import (
     CARD,
     CHECKSUMS,
     EXTRA,
@@ -37,9 +37,9 @@ from export.artefact import (
     describe,
     versions,
 )
-from export.folding import folded
-from export.samples import as_files, sample_inputs
-from export.signatures import ServedModel
+from export.graph.folding import folded
+from export.graph.samples import as_files, sample_inputs
+from export.graph.signatures import ServedModel
 
 __all__ = ["MAX_MEGAPIXELS", "Source", "load_model", "main", "save"]
 

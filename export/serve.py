@@ -21,7 +21,7 @@ import tempfile
 import venv
 from collections.abc import Iterator
 
-from export.artefact import ExportError
+from export.graph.artefact import ExportError
 
 __all__ = ["DEFAULT_ENVIRONMENT", "REQUIREMENTS", "main", "make_environment", "server"]
 

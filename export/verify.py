@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from export.artefact import (
+from export.graph.artefact import (
     CHECKSUMS,
     EXTRA,
     VERIFICATION,

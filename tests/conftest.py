@@ -19,7 +19,7 @@ def rng() -> np.random.Generator:
 @pytest.fixture
 def images(rng):
     """Three small pictures to train on."""
-    from training.tasks import Examples
+    from training.data.tasks import Examples
 
     items = [
         np.kron(rng.integers(0, 256, (5, 6)), np.ones((8, 8))).astype(np.uint8)[..., np.newaxis]

@@ -12,7 +12,11 @@ import tensorflow as tf
 
 import deepam_tf
 
-MODULES = [f"deepam_tf.{module.name}" for module in pkgutil.iter_modules(deepam_tf.__path__)]
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(deepam_tf.__path__, "deepam_tf.")
+    if not module.ispkg and not module.name.endswith("__main__")
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -22,12 +22,12 @@ import numpy as np
 import rich.progress
 import tensorflow as tf
 
-from deepam_tf.image_io import ImageFileError, write_bytes
-from training.inputs import load_examples
-from training.run_folder import read_config
-from training.settings import replace, to_toml
-from training.tasks import find_task
-from training.trainer import make_model, normalizations
+from deepam_tf.files.pictures import ImageFileError, write_bytes
+from training.configuration.run_folder import read_config
+from training.configuration.settings import replace, to_toml
+from training.data.inputs import load_examples
+from training.data.tasks import find_task
+from training.fit.trainer import make_model, normalizations
 
 __all__ = ["average_weights", "main", "reestimate_statistics"]
 

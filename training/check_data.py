@@ -21,9 +21,9 @@ import rich.progress
 import rich.table
 
 from deepam_tf import image_io
-from deepam_tf.image_io import ImageFileError
-from training.inputs import list_files
-from training.tasks import TASKS, Paths, Task, find_task
+from deepam_tf.files.pictures import ImageFileError
+from training.data.inputs import list_files
+from training.data.tasks import TASKS, Paths, Task, find_task
 
 __all__ = ["Inspection", "inspect", "main", "misalignment"]
 

@@ -23,9 +23,9 @@ import tensorflow as tf
 
 import deepam_tf
 from deepam_tf import classical, data, image_io, metrics, pretrained
-from deepam_tf.inference import Restorer
-from training import peers
-from training.scores import evaluate, provenance, summary_table, write_csv
+from deepam_tf.restoration.tiles import Restorer
+from training.evaluation import peers
+from training.evaluation.scores import evaluate, provenance, summary_table, write_csv
 
 __all__ = ["denoiser", "main", "own_classical", "read_images", "restorers"]
 

@@ -24,10 +24,10 @@ import tensorflow as tf
 
 import deepam_tf
 from deepam_tf import data, image_io, metrics, sampling
-from deepam_tf.depth import upsample_depth
-from deepam_tf.inference import Restorer
-from training import depth_peers
-from training.scores import provenance, write_csv
+from deepam_tf.restoration.depth import upsample_depth
+from deepam_tf.restoration.tiles import Restorer
+from training.evaluation import depth_peers
+from training.evaluation.scores import provenance, write_csv
 
 __all__ = ["Score", "figures", "main", "observe", "score"]
 

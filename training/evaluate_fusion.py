@@ -21,10 +21,10 @@ import rich.progress
 
 import deepam_tf
 from deepam_tf import data, degradations, image_io, metrics
-from deepam_tf.inference import Restorer
-from training import peers
+from deepam_tf.restoration.tiles import Restorer
 from training.evaluate import denoiser, restorers
-from training.scores import evaluate, means, provenance, summary_table, write_csv
+from training.evaluation import peers
+from training.evaluation.scores import evaluate, means, provenance, summary_table, write_csv
 
 __all__ = ["figures", "main"]
 

@@ -14,12 +14,12 @@ import sys
 
 import numpy as np
 
-from deepam_tf.image_io import ImageFileError
-from training.inputs import load_examples
-from training.recipes import find_recipe
-from training.settings import read_values, replace
-from training.shards import write_shards
-from training.tasks import find_task
+from deepam_tf.files.pictures import ImageFileError
+from training.configuration.recipes import find_recipe
+from training.configuration.settings import read_values, replace
+from training.data.inputs import load_examples
+from training.data.shards import write_shards
+from training.data.tasks import find_task
 
 __all__ = ["main"]
 

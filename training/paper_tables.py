@@ -21,9 +21,9 @@ import rich.table
 
 import deepam_tf
 from deepam_tf import classical, image_io, pretrained
-from training import peers
 from training.evaluate import denoiser, own_classical, read_images, restorers
-from training.scores import Score, evaluate, provenance, write_csv
+from training.evaluation import peers
+from training.evaluation.scores import Score, evaluate, provenance, write_csv
 
 __all__ = ["PAPER_1", "PAPER_2", "main", "models_for", "print_whole", "table_1", "table_2"]
 

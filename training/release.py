@@ -21,14 +21,14 @@ import keras
 
 import deepam_tf
 from deepam_tf import pretrained
-from deepam_tf.image_io import ImageFileError
-from deepam_tf.inference import Restorer
+from deepam_tf.files.pictures import ImageFileError
+from deepam_tf.restoration.tiles import Restorer
 from training import evaluate_depth, evaluate_fusion
-from training.config import Data
+from training.configuration.config import Data
+from training.configuration.run_folder import read_config
+from training.data.tasks import noise_range
 from training.evaluate import denoiser, read_images
-from training.run_folder import read_config
-from training.scores import evaluate, means
-from training.tasks import noise_range
+from training.evaluation.scores import evaluate, means
 
 __all__ = ["main"]
 
@@ -135,7 +135,7 @@ def _release(args: argparse.Namespace) -> Figures:
         for suffix, figures in row.figures(path, restorer, values).items()
     }
     package = pathlib.Path(deepam_tf.__file__).parent
-    pretrained.save_pretrained(model, args.name, card, package / "weights")
+    pretrained.save_pretrained(model, args.name, card, package / "restoration" / "weights")
     return card["results"]
 
 

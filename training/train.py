@@ -18,17 +18,18 @@ import numpy as np
 import tensorflow as tf
 
 from deepam_tf import DeepAM
-from deepam_tf.image_io import ImageFileError
-from training import distributed, run_folder
-from training.callbacks import ResumableCheckpoint, StopOnNaN
-from training.config import TrainingConfig
-from training.inputs import hold_out, load_examples
-from training.monitoring import make_monitors
-from training.recipes import RECIPES, find_recipe
-from training.settings import read_values, replace, to_toml
-from training.tasks import Examples, Task, find_task
-from training.trainer import Trainer, make_model, make_trainer
-from training.warm_start import adopt_weights
+from deepam_tf.files.pictures import ImageFileError
+from training.configuration import run_folder
+from training.configuration.config import TrainingConfig
+from training.configuration.recipes import RECIPES, find_recipe
+from training.configuration.settings import read_values, replace, to_toml
+from training.data.inputs import hold_out, load_examples
+from training.data.tasks import Examples, Task, find_task
+from training.fit import distributed
+from training.fit.callbacks import ResumableCheckpoint, StopOnNaN
+from training.fit.monitoring import make_monitors
+from training.fit.trainer import Trainer, make_model, make_trainer
+from training.fit.warm_start import adopt_weights
 
 __all__ = ["main", "train"]
 

@@ -1,0 +1,3 @@
+"""The `deepam` command."""
+
+from deepam_tf.cli.main import main as main

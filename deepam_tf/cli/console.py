@@ -1,0 +1,39 @@
+"""What the commands share: consoles, progress bar, exit codes."""
+
+from __future__ import annotations
+
+import numpy as np
+import rich.console
+import rich.progress
+
+__all__ = [
+    "BAD_INPUT",
+    "INTERRUPTED",
+    "SOME_FAILED",
+    "errors",
+    "output",
+    "progress_bar",
+    "size",
+]
+
+SOME_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+output = rich.console.Console(soft_wrap=True, highlight=False, markup=False)
+errors = rich.console.Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+
+def progress_bar() -> rich.progress.Progress:
+    """A bar on the terminal, nothing elsewhere."""
+    return rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}", markup=False),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeRemainingColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    )
+
+
+def size(image: np.ndarray) -> str:
+    """Width and height of `[H, W, ...]`, for messages."""
+    return f"{image.shape[1]}x{image.shape[0]}"

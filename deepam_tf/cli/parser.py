@@ -1,0 +1,213 @@
+"""The arguments of the `deepam` command. Nothing here waits for TensorFlow."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+
+import deepam_tf
+from deepam_tf.files.pictures import MAX_MEGAPIXELS
+
+__all__ = [
+    "CLASSICAL_METHODS",
+    "COLOR_MODEL",
+    "DEMO_PICTURE",
+    "DEPTH_MODEL",
+    "FUSION_MODEL",
+    "GRAY_MODEL",
+    "make_parser",
+]
+
+GRAY_MODEL, COLOR_MODEL = "denoise_gray", "denoise_color"
+DEPTH_MODEL = "upsample_depth"
+FUSION_MODEL = "fuse_nir"
+CLASSICAL_METHODS = ("tv", "l0", "lp")
+"""Names of `deepam_tf.classical.METHODS`, whose module imports TensorFlow."""
+DEMO_PICTURE = pathlib.Path("deepam-demo.png")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command.
+
+    Returns:
+        A parser whose result has `command`: the module of this package that runs it.
+    """
+    parser = argparse.ArgumentParser(prog="deepam", description=deepam_tf.__doc__)
+    parser.add_argument("--version", action="version", version=f"deepam {deepam_tf.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_denoise(commands)
+    _add_upsample(commands)
+    _add_fuse(commands)
+
+    demo = commands.add_parser("demo", help="restore a noisy picture that comes with the package")
+    demo.add_argument(
+        "output",
+        type=pathlib.Path,
+        nargs="?",
+        default=DEMO_PICTURE,
+        metavar="OUT",
+        help=f"side-by-side picture ({DEMO_PICTURE})",
+    )
+    commands.add_parser("info", help="versions, devices and weights")
+    return parser
+
+
+def _add_denoise(commands: argparse._SubParsersAction) -> None:
+    """Add `denoise` to the commands."""
+    parser = commands.add_parser(
+        "denoise",
+        help="remove Gaussian noise from photographs",
+        description="Remove Gaussian noise from PNG, JPEG, TIFF, WebP or BMP images. The "
+        "output keeps bit depth and transparency; EXIF orientation is applied.",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="file, folder or glob pattern")
+    parser.add_argument(
+        "output", type=pathlib.Path, metavar="OUT", help="file, or folder for several inputs"
+    )
+    parser.add_argument(
+        "--sigma",
+        type=_sigma,
+        default=None,
+        help="noise level on the 0..255 scale, or auto: estimated from each picture (auto)",
+    )
+    parser.add_argument(
+        "--signal-dependent",
+        action="store_true",
+        help="the noise grows with the light, as in raw pictures: estimate gain and read noise, "
+        "and tell the model the level of every pixel",
+    )
+    parser.add_argument("--model", help=f"weights ({GRAY_MODEL}, {COLOR_MODEL} for colour)")
+    parser.add_argument(
+        "--method",
+        choices=["deepam", *CLASSICAL_METHODS],
+        default="deepam",
+        help="the network, or a classical regulariser: total variation, L0, Lp (deepam)",
+    )
+    _add_ensemble_option(parser)
+    _add_precision_option(parser)
+    _add_file_options(parser)
+
+
+def _add_upsample(commands: argparse._SubParsersAction) -> None:
+    """Add `upsample` to the commands."""
+    upsample = commands.add_parser(
+        "upsample",
+        help="bring a coarse depth map to the size of a colour picture, and fill its holes",
+        description="Upsample a depth or disparity map guided by a colour picture of the same "
+        "view, and fill its holes: 0, NaN, or a mask file. The unit is kept. PNG (8 and 16 "
+        "bit), TIFF and NPY.",
+    )
+    upsample.add_argument("depth", type=pathlib.Path, metavar="DEPTH")
+    upsample.add_argument("guide", type=pathlib.Path, metavar="GUIDE", help="colour picture")
+    upsample.add_argument("output", type=pathlib.Path, metavar="OUT")
+    upsample.add_argument(
+        "--scale",
+        type=_positive_int,
+        help="pixels of GUIDE from one sample to the next; by default what the sizes say. A "
+        "DEPTH as large as GUIDE is taken for an upsampled one: its samples are used",
+    )
+    upsample.add_argument(
+        "--offset",
+        type=float,
+        help="where the first sample lies in GUIDE, in pixels: SCALE // 2 for nearest-neighbour "
+        "samples (default), 0 for those of OpenCV, (SCALE - 1) / 2 for averages",
+    )
+    upsample.add_argument(
+        "--mask", type=pathlib.Path, help="picture of DEPTH's size, black where it has holes"
+    )
+    upsample.add_argument(
+        "--resize-guide",
+        action="store_true",
+        help="bring GUIDE to SCALE times the size of DEPTH first",
+    )
+    upsample.add_argument(
+        "--no-snap",
+        action="store_true",
+        help="leave every pixel beside an edge as the network gives it, not moved to the surface "
+        "that it is near",
+    )
+    upsample.add_argument("--model", default=DEPTH_MODEL, help=f"weights ({DEPTH_MODEL})")
+    _add_precision_option(upsample)
+    _add_file_options(upsample)
+
+
+def _add_fuse(commands: argparse._SubParsersAction) -> None:
+    """Add `fuse` to the commands."""
+    fuse = commands.add_parser(
+        "fuse",
+        help="remove noise from a colour picture with the help of a near infrared one",
+        description="Restore a noisy colour picture guided by a clean near infrared (or flash) "
+        "picture of the same view. PNG, JPEG, TIFF, WebP or BMP; the output keeps the colour "
+        "picture's bit depth and transparency.",
+    )
+    fuse.add_argument("rgb", type=pathlib.Path, metavar="RGB", help="noisy colour picture")
+    fuse.add_argument("nir", type=pathlib.Path, metavar="NIR", help="near infrared picture")
+    fuse.add_argument("output", type=pathlib.Path, metavar="OUT")
+    fuse.add_argument(
+        "--sigma",
+        type=_sigma,
+        default=None,
+        help="noise level on the 0..255 scale, or auto: estimated (auto)",
+    )
+    fuse.add_argument("--model", default=FUSION_MODEL, help=f"weights ({FUSION_MODEL})")
+    _add_ensemble_option(fuse)
+    _add_precision_option(fuse)
+    _add_file_options(fuse)
+
+
+def _sigma(text: str) -> float | None:
+    """A noise level on the 0..255 scale; None for `auto`."""
+    if text == "auto":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 255:
+        raise argparse.ArgumentTypeError(f"sigma must be auto or in (0, 255]. Received: {text}")
+    return value
+
+
+def _positive_int(text: str) -> int:
+    """A whole number from 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"it must be at least 1. Received: {text}")
+    return value
+
+
+def _add_file_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that reads and writes pictures."""
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    parser.add_argument(
+        "--tile", type=_positive_int, default=512, help="tile side in pixels; bounds memory (512)"
+    )
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        default=MAX_MEGAPIXELS,
+        help=f"refuse larger images ({MAX_MEGAPIXELS:g})",
+    )
+
+
+def _add_ensemble_option(parser: argparse.ArgumentParser) -> None:
+    """The option of commands whose pictures look as likely turned or flipped."""
+    parser.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="restore every picture in its eight orientations and take the mean: 0.05 to 0.2 dB "
+        "better, eight times as long",
+    )
+
+
+def _add_precision_option(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that run a network, as `args.dtype`, a Keras dtype policy."""
+    parser.add_argument(
+        "--bfloat16",
+        action="store_const",
+        dest="dtype",
+        const="mixed_bfloat16",
+        default="float32",
+        help="run the networks in bfloat16: two to three times as fast on processors that have it "
+        "(AMX, AVX512-BF16), slower on others; denoised pictures lose 0.01 dB",
+    )

@@ -1,0 +1,31 @@
+"""Noise, and data to train on: levels, degradations, crops, `tf.data` pipelines."""
+
+from deepam_tf.data.pipelines import (
+    MISSED,
+    augment,
+    crop_sources,
+    denoising_crops,
+    depth_crops,
+    full_scale,
+    list_pairs,
+    load_image,
+    load_images,
+    load_pair,
+    load_pairs,
+    to_channels,
+)
+
+__all__ = [
+    "MISSED",
+    "augment",
+    "crop_sources",
+    "denoising_crops",
+    "depth_crops",
+    "full_scale",
+    "list_pairs",
+    "load_image",
+    "load_images",
+    "load_pair",
+    "load_pairs",
+    "to_channels",
+]

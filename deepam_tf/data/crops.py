@@ -1,0 +1,159 @@
+"""Random crops of images in memory, as a `tf.data` pipeline.
+
+Sample number `i` depends on the seed and on `i` alone, so that training which starts again at
+step `n` sees the very crops it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+__all__ = ["augment", "crop_drawer", "random_crops", "same_dtype", "sample_seeds", "uniform_int"]
+
+
+def augment(images: tf.Tensor, choice: tf.Tensor) -> tf.Tensor:
+    """One of the eight symmetries of the square, the same for every channel.
+
+    Args:
+        images: `[H, W, C]`; what must move alike goes in as channels of one tensor.
+        choice: integer scalar in 0..7: quarter turns (choice % 4), then a flip (choice >= 4).
+
+    Returns:
+        The turned images.
+
+    Example:
+        >>> deepam_tf.data.augment(tf.reshape(tf.range(4), [2, 2, 1]), 4)[..., 0].numpy().tolist()
+        [[1, 0], [3, 2]]
+    """
+    turned = tf.image.rot90(images, choice % 4)
+    return tf.cond(choice >= 4, lambda: tf.reverse(turned, axis=[1]), lambda: turned)
+
+
+def same_dtype(images: list[np.ndarray]) -> list[np.ndarray]:
+    """8 bit beside 16 bit images as 16 bit ones of the same brightness.
+
+    Args:
+        images: uint8 and uint16 arrays.
+
+    Returns:
+        Arrays of one dtype.
+    """
+    if not any(image.dtype == np.uint16 for image in images):
+        return images
+    return [
+        image if image.dtype == np.uint16 else image.astype(np.uint16) * np.uint16(257)
+        for image in images
+    ]
+
+
+def random_crops(
+    parts: list[list[np.ndarray]],
+    observe: Callable[[list[tf.Tensor], tf.Tensor, tf.Tensor], Any],
+    *,
+    crop_size: int,
+    batch_size: int,
+    seed: int,
+    first_batch: int,
+) -> tf.data.Dataset:
+    """Random crops, the same of every part, turned alike and observed.
+
+    Args:
+        parts: lists of images `[H, W, C]`, uint8 or uint16, the sizes alike in every list.
+        observe: function of the crops, one a part, the number of the image and a seed `[2]`,
+            that returns what the pipeline shall yield.
+        crop_size: side of the square crops in pixels.
+        batch_size: crops in a batch.
+        seed: seed of every random choice.
+        first_batch: number of the first batch.
+
+    Returns:
+        Endless dataset of batches.
+
+    Raises:
+        ValueError: if there is no image, one is smaller than the crop, or the parts differ.
+    """
+    sizes = [image.shape[:2] for image in parts[0]]
+    if not sizes or min(min(size) for size in sizes) < crop_size:
+        smallest = min(sizes, key=min, default=None)
+        raise ValueError(
+            "Every training image must be at least as large as the crop. Received: "
+            f"{len(sizes)} images, smallest {smallest}, crop_size={crop_size}."
+        )
+    for part in parts[1:]:
+        if [image.shape[:2] for image in part] != sizes:
+            raise ValueError(
+                "Every image must have a guide of its size. "
+                f"Received: {len(sizes)} images and {len(part)} guides, or other sizes."
+            )
+    stored = [_Store(same_dtype(part)) for part in parts]
+    shapes = tf.constant(sizes, tf.int64)
+    draw = crop_drawer(sizes, crop_size)
+
+    def sample(index: tf.Tensor):
+        seeds = sample_seeds(seed, index)
+        number = draw(seeds)
+        height, width = tf.unstack(shapes[number])
+        top = uniform_int(seeds[1], height - crop_size + 1)
+        left = uniform_int(seeds[2], width - crop_size + 1)
+        choice = tf.cast(uniform_int(seeds[3], 8), tf.int32)
+        crops = [
+            tf.ensure_shape(
+                augment(part.crop(number, width, top, left, crop_size), choice),
+                [crop_size, crop_size, part.channels],
+            )
+            for part in stored
+        ]
+        return observe(crops, number, seeds[3])
+
+    indices = tf.data.Dataset.range(first_batch * batch_size, np.iinfo(np.int64).max)
+    samples = indices.map(sample, num_parallel_calls=tf.data.AUTOTUNE)
+    return samples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+class _Store:
+    """Images of any size behind one another in one tensor."""
+
+    def __init__(self, images: list[np.ndarray]) -> None:
+        self.channels = images[0].shape[-1]
+        self._values = tf.constant(np.concatenate([image.reshape(-1) for image in images]))
+        starts = np.cumsum([0, *(image.size for image in images[:-1])])
+        self._starts = tf.constant(starts, tf.int64)
+
+    def crop(self, number, width, top, left, size: int) -> tf.Tensor:
+        # Only the crop's own rows are sliced out of the one long array.
+        start = self._starts[number] + top * width * self.channels
+        rows = tf.slice(self._values, [start], [size * width * self.channels])
+        return tf.reshape(rows, [size, width, self.channels])[:, left : left + size]
+
+
+def crop_drawer(sizes: list[tuple[int, int]], crop_size: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """From the seeds of a sample, which image its crop comes from: each as often as it has crops.
+
+    Args:
+        sizes: height and width of every image, none smaller than the crop.
+        crop_size: side of the square crops in pixels.
+
+    Returns:
+        Function of what `sample_seeds` returns: the image's number, int64.
+    """
+    ends = np.cumsum([(h - crop_size + 1) * (w - crop_size + 1) for h, w in sizes])
+
+    def draw(seeds: tf.Tensor) -> tf.Tensor:
+        position = uniform_int(seeds[0], int(ends[-1]))
+        return tf.searchsorted(tf.constant(ends), position[tf.newaxis], "right", tf.int64)[0]
+
+    return draw
+
+
+def sample_seeds(seed: int, index: tf.Tensor) -> tf.Tensor:
+    """Four seeds, `[4, 2]`, of the sample of that number."""
+    return tf.random.split(tf.stack([tf.cast(seed, tf.int64), index]), 4)
+
+
+def uniform_int(seed: tf.Tensor, bound: tf.Tensor | int) -> tf.Tensor:
+    """An int64 scalar, uniform in `0..bound - 1`, that depends on the seed `[2]` alone."""
+    return tf.random.stateless_uniform([], seed, maxval=tf.cast(bound, tf.int64), dtype=tf.int64)

@@ -1,0 +1,279 @@
+"""Folders of images to `tf.data` pipelines of training crops.
+
+Sample number `i` of a pipeline depends on the seed and on `i` alone, so that training
+which starts again at step `n` sees the very crops and noise it would have seen.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from deepam_tf.data import degradations
+from deepam_tf.data.crops import (
+    augment,
+    crop_drawer,
+    random_crops,
+    same_dtype,
+    sample_seeds,
+    uniform_int,
+)
+from deepam_tf.depth.sampling import observe_coarse
+from deepam_tf.files.pairs import (
+    list_pairs,
+    load_image,
+    load_images,
+    load_pair,
+    load_pairs,
+    to_channels,
+)
+
+__all__ = [
+    "MISSED",
+    "augment",
+    "crop_sources",
+    "denoising_crops",
+    "depth_crops",
+    "full_scale",
+    "list_pairs",
+    "load_image",
+    "load_images",
+    "load_pair",
+    "load_pairs",
+    "to_channels",
+]
+
+MISSED = 0.01
+"""Of the largest value of all depth maps: error from where on interpolation is wrong."""
+
+_SMOOTH_RATE = 1 / 300  # of a crop's pixels
+# From sigma 15 to 50 the RMSE of `denoise_gray` on BSD68 grows as the power 0.51 of sigma.
+_ERROR_GROWTH = 0.5
+_LEAST_LEVEL, _UNIT_LEVEL = 3 / 255, 35 / 255  # bounds the weight of clean crops; has weight 1
+
+
+def crop_sources(
+    sizes: list[tuple[int, int]], *, crop_size: int, batch_size: int, seed: int, batch: int
+) -> list[int]:
+    """Which images the crops of one batch come from, to look at them when it made trouble.
+
+    Args:
+        sizes: height and width of the images that the pipeline was given.
+        crop_size: of the pipeline.
+        batch_size: of the pipeline.
+        seed: of the pipeline.
+        batch: number of the batch, from 0.
+
+    Returns:
+        Positions in the list of images.
+    """
+    draw = crop_drawer(sizes, crop_size)
+    indices = range(batch * batch_size, (batch + 1) * batch_size)
+    return [int(draw(sample_seeds(seed, tf.constant(index, tf.int64)))) for index in indices]
+
+
+def denoising_crops(
+    images: list[np.ndarray],
+    *,
+    noise_stddev: float | tuple[float, float],
+    crop_size: int,
+    batch_size: int,
+    guides: list[np.ndarray] | None = None,
+    vary_pairs: bool = False,
+    vary_colors: bool = False,
+    weigh_levels: bool = False,
+    seed: int = 0,
+    first_batch: int = 0,
+) -> tf.data.Dataset:
+    """An endless pipeline of random crops, turned and flipped, with fresh noise.
+
+    Every position in every image is as likely as another.
+
+    Args:
+        images: uint8 or uint16 arrays `[H, W, C]`, none smaller than the crop.
+        noise_stddev: standard deviation of the noise in units of [0, 1]; or the two ends of a
+            range, from which each crop gets its own, which the model is then told.
+        crop_size: side of the square crops in pixels.
+        batch_size: crops in a batch.
+        guides: clean guides `[H, W, G]`, one for each image and of its size.
+        vary_pairs: whether image and guide get exposures of their own, and the guide a small
+            shift or blur, see `degradations.vary_pair`.
+        vary_colors: whether half of the images get other colours, see
+            `degradations.vary_colors`.
+        weigh_levels: whether each crop gets a weight in the loss, falling with its noise as
+            fast as errors grow: each level then counts the same. Without it the high ones, that
+            leave larger errors, count for most.
+        seed: seed of every random choice.
+        first_batch: number of the first batch, to go on where a run stopped.
+
+    Returns:
+        Dataset of `({"image": noisy}, {"restored": clean})`, float32 in [0, 1] plus noise,
+        `[batch_size, crop_size, crop_size, C]`; where the level varies also
+        `"noise_stddev"`, `[batch_size, 1, 1, 1]`, beside `"image"`, and with guides `"guide"`.
+        With `weigh_levels` there is a third part, `{"restored": weight}`,
+        `[batch_size, crop_size, crop_size]`.
+
+    Raises:
+        ValueError: if there is no image, one is smaller than the crop, or a guide does not fit.
+    """
+
+    def observe(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
+        del number
+        clean, *guide = (tf.image.convert_image_dtype(crop, tf.float32) for crop in crops)
+        if vary_colors:
+            clean = degradations.vary_colors(clean, tf.random.fold_in(seed, 4))
+        if guide and vary_pairs:
+            clean, guide[0] = degradations.vary_pair(clean, guide[0], tf.random.fold_in(seed, 3))
+        inputs = {"guide": guide[0]} if guide else {}
+        # Streams of its own: seed + 1 would be another sample's.
+        noise_seed = tf.random.fold_in(seed, 1)
+        level = noise_stddev
+        if isinstance(level, tuple):
+            level = tf.random.stateless_uniform([1, 1, 1], tf.random.fold_in(seed, 2), *level)
+            inputs["noise_stddev"] = level
+        noisy = degradations.add_gaussian_noise(clean, level, noise_seed)
+        observed = {"image": noisy, **inputs}, {"restored": clean}
+        if not weigh_levels:
+            return observed
+        weight = tf.reshape((level + _LEAST_LEVEL) / _UNIT_LEVEL, []) ** -_ERROR_GROWTH
+        return *observed, {"restored": tf.fill([crop_size, crop_size], weight)}
+
+    parts = [images] if guides is None else [images, guides]
+    return random_crops(
+        parts,
+        observe,
+        crop_size=crop_size,
+        batch_size=batch_size,
+        seed=seed,
+        first_batch=first_batch,
+    )
+
+
+def depth_crops(
+    pairs: list[tuple[np.ndarray, np.ndarray]],
+    *,
+    scale: int | tuple[int, ...],
+    crop_size: int,
+    batch_size: int,
+    candidates: int = 1,
+    missed: float = MISSED,
+    contrast: bool = False,
+    seed: int = 0,
+    first_batch: int = 0,
+) -> tf.data.Dataset:
+    """An endless pipeline of crops for guided depth upsampling.
+
+    Each map is brought to [0, 1] by its own least and largest value, and turned upside down
+    every other time: near may be large, as in disparities, or small. Then it is observed as
+    `sampling.observe_coarse` says.
+
+    Args:
+        pairs: `(depth, guide)` arrays, integer `[H, W, 1]` with 0 where nothing is known, and
+            `[H, W, G]`.
+        scale: pixels from sample to sample; of several, each crop gets one, as often as it
+            stands in the tuple.
+        crop_size: side of the square crops in pixels, a multiple of every scale.
+        batch_size: crops in a batch.
+        candidates: crops drawn for each that is taken: mostly those of which interpolation
+            misses more pixels. Most of a depth map is smooth and teaches little.
+        missed: error from where on a pixel is missed, of the largest value of all maps: of a
+            map's own range it would call noise an edge where little happens.
+        contrast: whether to add the input `"contrast"`, what 1 in a crop is of that value.
+        seed: seed of every random choice.
+        first_batch: number of the first batch, to go on where a run stopped.
+
+    Returns:
+        Dataset of `({"image", "mask", "guide"}, {"restored"}, {"restored"})`: the
+        interpolated samples and what they are (see `sampling.interpolate_samples`), the guide,
+        the full map, and its weight in the loss, 0 where it has holes. With `contrast` there is
+        one more input, `[B, 1, 1, 1]`.
+
+    Raises:
+        ValueError: if there is no pair, one is smaller than the crop or does not fit, a map
+            is empty or constant, or `crop_size` is no multiple of a scale.
+    """
+    scales = scale if isinstance(scale, tuple) else (scale,)
+    if any(crop_size % s for s in scales):
+        raise ValueError(
+            "`crop_size` must be a multiple of every scale. "
+            f"Received: crop_size={crop_size}, scale={scale}."
+        )
+    depths, guides = same_dtype([depth for depth, _ in pairs]), [guide for _, guide in pairs]
+    ranges = [(np.where(depth > 0, depth, depth.max()).min(), depth.max()) for depth in depths]
+    if any(low >= high for low, high in ranges):
+        raise ValueError(
+            "Every depth map must have two different values besides 0. "
+            f"Received: {[i for i, (low, high) in enumerate(ranges) if low >= high]} without."
+        )
+    limits = tf.constant(np.array(ranges, np.float32).reshape(-1, 2))
+    largest = max((high for _, high in ranges), default=1)
+
+    def observe(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
+        depth, guide = crops
+        valid = tf.cast(depth > 0, tf.float32)
+        low, high = tf.unstack(limits[number])
+        depth = (tf.cast(depth, tf.float32) - low) / (high - low)
+        inverted = uniform_int(tf.random.fold_in(seed, 1), 2) == 1
+        depth = tf.where(inverted, 1.0 - depth, depth) * valid
+        image, mask = observe_coarse(depth, valid, scales, tf.random.fold_in(seed, 2))
+        inputs = {
+            "image": image,
+            "mask": mask,
+            "guide": tf.image.convert_image_dtype(guide, tf.float32),
+            "contrast": tf.reshape((high - low) / float(largest), [1, 1, 1]),
+        }
+        return inputs, {"restored": depth}, {"restored": valid[..., 0]}
+
+    batches = random_crops(
+        [depths, guides],
+        observe,
+        crop_size=crop_size,
+        batch_size=batch_size * candidates,
+        seed=seed,
+        first_batch=first_batch,
+    )
+    if candidates > 1:
+        numbered = batches.enumerate(first_batch)
+        batches = numbered.map(functools.partial(_take_hard, batch_size, missed, seed)).prefetch(2)
+    return batches if contrast else batches.map(_without_contrast)
+
+
+def full_scale(depths: list[np.ndarray]) -> float:
+    """The largest value of all depth maps, as a share of what their type can hold.
+
+    Args:
+        depths: uint8 and uint16 arrays.
+
+    Returns:
+        The share, in (0, 1].
+
+    Example:
+        >>> deepam_tf.data.full_scale([np.array([[51]], np.uint8), np.array([[0]], np.uint16)])
+        0.2
+    """
+    return max(float(depth.max()) / np.iinfo(depth.dtype).max for depth in depths)
+
+
+def _without_contrast(x, y, weight):
+    return {name: value for name, value in x.items() if name != "contrast"}, y, weight
+
+
+def _take_hard(batch_size: int, missed: float, seed: int, number: tf.Tensor, batch):
+    """Crops of a batch, drawn without replacement as often as pixels are missed in them."""
+    x, y, weight = batch
+    wrong = (x["contrast"] * tf.abs(y["restored"] - x["image"]))[..., 0] > missed
+    count = tf.reduce_sum(tf.cast(wrong, tf.float32) * weight["restored"], axis=[1, 2])
+    # The largest keys log(p) + Gumbel are such a draw (Vieira, 2014). The constant gives smooth
+    # crops a chance, in proportion to the size of the crop.
+    rate = count + _SMOOTH_RATE * tf.cast(tf.size(wrong[0]), tf.float32)
+    own = tf.stack([tf.cast(seed, tf.int64), number])
+    uniform = tf.random.stateless_uniform(tf.shape(rate), own, minval=1e-6)
+    keys = tf.math.log(rate) - tf.math.log(-tf.math.log(uniform))
+    chosen = tf.math.top_k(keys, batch_size).indices
+
+    def take(values: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.gather(values, chosen), [batch_size, *values.shape[1:]])
+
+    return tf.nest.map_structure(take, batch)

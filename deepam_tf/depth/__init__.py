@@ -1,0 +1,1 @@
+"""Depth maps: where their samples lie, the planes through them. No networks."""

@@ -1,0 +1,1 @@
+"""Picture and depth files: whole or not at all, with nothing lost."""

@@ -1,0 +1,192 @@
+"""Image files, whole or not at all: limits, errors and safe writing."""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+import struct
+import tempfile
+import warnings
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from deepam_tf.files.codecs import DEPTHS, ImageFileError, Picture, decode, encode
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_MEGAPIXELS",
+    "ImageFileError",
+    "Picture",
+    "check_place",
+    "check_writable",
+    "list_images",
+    "read",
+    "write",
+]
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+MAX_MEGAPIXELS = 200.0
+_SIXTEEN_BIT_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
+_ALPHA_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".webp"})
+_LONGEST_SIDE = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
+# What Pillow raises on damaged files, besides what it means to.
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error)
+
+
+def list_images(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """Paths of the image files in `folder`, not below it, sorted by name.
+
+    Args:
+        folder: a folder.
+
+    Returns:
+        Paths whose suffix is in `IMAGE_SUFFIXES`, in any case.
+
+    Raises:
+        ImageFileError: if `folder` is not a folder.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise ImageFileError(f"An existing folder is needed. Received: {str(folder)!r}.")
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def read(path: str | os.PathLike, *, max_megapixels: float = MAX_MEGAPIXELS) -> Picture:
+    """Decode an 8 or 16 bit gray or colour image file, upright, alpha kept apart.
+
+    Args:
+        path: PNG, JPEG, TIFF, WebP or BMP file.
+        max_megapixels: refuse larger images before decoding them.
+
+    Returns:
+        A `Picture`.
+
+    Raises:
+        ImageFileError: if the file is missing, empty, truncated, no image, too large, or
+            holds neither 8 nor 16 bit integers.
+    """
+    path = pathlib.Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ImageFileError(f"{path}: no such file.") from None
+    except OSError as error:
+        raise ImageFileError(f"{path}: cannot be read ({error.strerror}).") from error
+    if not data:
+        raise ImageFileError(f"{path}: the file is empty.")
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is below
+    try:
+        # Pillow warns of damage that does not keep it from decoding.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                megapixels = image.width * image.height / 1e6
+                if megapixels > max_megapixels:
+                    raise ImageFileError(
+                        f"{path}: the image has {megapixels:.3g} megapixels, the limit is "
+                        f"{max_megapixels:g}."
+                    )
+                return decode(path, image, data)
+    except ImageFileError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise ImageFileError(f"{path}: not an image, or a damaged one.") from error
+    except _DAMAGE as error:
+        raise ImageFileError(f"{path}: the file is damaged or truncated.") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def write(path: str | os.PathLike, picture: Picture, *, overwrite: bool = False) -> None:
+    """Encode a picture at its own bit depth, whole or not at all.
+
+    Args:
+        path: file to write; its suffix names the format.
+        picture: what to write. `pixels` are clipped to [0, 1].
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        ImageFileError: if the file exists and `overwrite` is False, if the format cannot
+            hold the picture's bit depth or alpha, or the folder cannot be written to.
+    """
+    path = pathlib.Path(path)
+    check_writable(path, picture, overwrite=overwrite)
+    peak = DEPTHS[picture.dtype]
+    pixels = np.rint(np.clip(picture.pixels, 0.0, 1.0) * peak).astype(picture.dtype)
+    if picture.alpha is not None:
+        pixels = np.dstack([pixels, picture.alpha])
+    try:
+        encoded = encode(pixels, path.suffix.lower())
+    except (OSError, ValueError, cv2.error) as error:
+        raise ImageFileError(f"{path}: the picture could not be encoded ({error}).") from error
+    write_bytes(path, encoded)
+
+
+def check_writable(path: pathlib.Path, picture: Picture, *, overwrite: bool = False) -> None:
+    """Raise as `write` would, before the work whose result it writes is done.
+
+    Raises:
+        ImageFileError: see `write`.
+    """
+    check_place(path, overwrite=overwrite)
+    longest = max(picture.pixels.shape[:2])
+    if longest > _LONGEST_SIDE.get(path.suffix.lower(), longest):
+        raise ImageFileError(
+            f"{path}: the format holds at most {_LONGEST_SIDE[path.suffix.lower()]} pixels a side. "
+            f"Received: {longest}. Use .png."
+        )
+    suffix = path.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        raise ImageFileError(
+            f"{path}: the suffix must name an image format, one of "
+            f"{', '.join(sorted(IMAGE_SUFFIXES))}."
+        )
+    if picture.dtype == np.uint16 and suffix not in _SIXTEEN_BIT_SUFFIXES:
+        raise ImageFileError(f"{path}: {suffix} cannot hold 16 bits. Use .png or .tiff.")
+    if picture.alpha is not None and suffix not in _ALPHA_SUFFIXES:
+        raise ImageFileError(f"{path}: {suffix} cannot hold transparency. Use .png.")
+    if picture.alpha is not None and picture.dtype == np.uint16 and suffix != ".png":
+        raise ImageFileError(f"{path}: transparency of 16 bits goes into PNG alone. Use .png.")
+
+
+def check_place(path: pathlib.Path, *, overwrite: bool = False) -> None:
+    """Raise where no file could be written, or one is in the way.
+
+    Raises:
+        ImageFileError: if the file exists and `overwrite` is False, or its folder does not
+            exist or cannot be written to.
+    """
+    if os.path.lexists(path) and not overwrite:
+        raise ImageFileError(f"{path}: the file exists already. Use --force to overwrite it.")
+    if os.path.isdir(path) or not os.access(path.parent, os.W_OK):
+        raise ImageFileError(f"{path}: its folder does not exist or cannot be written to.")
+
+
+def write_bytes(path: pathlib.Path, data: bytes) -> None:
+    """Write a file beside `path` and rename it, so that `path` is never half written.
+
+    Raises:
+        ImageFileError: if the folder does not exist or cannot be written to.
+    """
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise ImageFileError(f"{path}: cannot be written ({error.strerror}).") from error
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

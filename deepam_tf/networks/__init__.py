@@ -1,0 +1,1 @@
+"""The networks, the layers they are made of, and DeepAM, which unrolls them."""

@@ -1,0 +1,278 @@
+"""The networks: aggregation `u -> (v, gamma)`, and the guidance that joins it half way.
+
+Data format is channels-last throughout: images are `[B, H, W, C]`.
+"""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from deepam_tf.linear.operators import image_gradient
+from deepam_tf.networks.layers import FusedBatchNormalization
+
+__all__ = ["AggregationNetwork", "GuidanceNetwork"]
+
+_JOIN_AFTER = 3  # convolutions of the aggregation network before the guide's features join
+_SLOPE_GAIN = 10.0  # brings slopes of images in [0, 1] to the order of what else is seen
+
+
+def _hidden_layers(filters: int, depth: int, policy) -> tuple[list, list]:
+    """`depth` convolutions and the batch normalisations that follow them."""
+    convolutions = [
+        keras.layers.Conv2D(
+            filters,
+            3,
+            padding="same",
+            use_bias=False,  # batch normalisation follows, which removes any bias
+            kernel_initializer="he_normal",
+            dtype=policy,
+            name=f"conv_{i}",
+        )
+        for i in range(1, depth + 1)
+    ]
+    normalizations = [
+        FusedBatchNormalization(dtype=policy, name=f"norm_{i}") for i in range(1, depth + 1)
+    ]
+    return convolutions, normalizations
+
+
+def _build_hidden(convolutions, normalizations, channels: int, joined_filters: int = 0) -> None:
+    for i, (convolution, normalization) in enumerate(
+        zip(convolutions, normalizations, strict=True)
+    ):
+        convolution.build((None, None, None, channels))
+        channels = convolution.filters
+        normalization.build((None, None, None, channels))
+        if i + 1 == _JOIN_AFTER:
+            channels += joined_filters
+
+
+@keras.saving.register_keras_serializable(package="deepam_tf")
+class GuidanceNetwork(keras.layers.Layer):
+    """The CNN that reads a guide image: `depth` convolutions 3x3, each normalised, then ReLU.
+
+    Input: a guide, `[B, H, W, channels]`. Output: features `[B, H, W, filters]`, which
+    `AggregationNetwork` joins with its own after the third convolution (Kim et al., CVPR
+    2017, section 4.3).
+
+    Args:
+        filters: feature maps of each convolution.
+        depth: number of convolutions.
+        **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: if an argument is not positive.
+
+    Example:
+        >>> deepam_tf.GuidanceNetwork(8)(tf.zeros([1, 5, 6, 3])).shape.as_list()
+        [1, 5, 6, 8]
+    """
+
+    def __init__(self, filters: int = 64, *, depth: int = 3, **kwargs) -> None:
+        super().__init__(**kwargs)
+        if min(filters, depth) < 1:
+            raise ValueError(
+                "`filters` and `depth` must be at least 1. "
+                f"Received: filters={filters}, depth={depth}."
+            )
+        self.filters = filters
+        self.depth = depth
+        self.convolutions, self.normalizations = _hidden_layers(filters, depth, self.dtype_policy)
+
+    def build(self, input_shape) -> None:
+        _build_hidden(self.convolutions, self.normalizations, input_shape[-1])
+        super().build(input_shape)
+
+    def call(self, inputs, training=None):
+        x = inputs
+        for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
+            x = tf.nn.relu(normalization(convolution(x), training=training))
+        return x
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.filters)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters, "depth": self.depth}
+
+
+@keras.saving.register_keras_serializable(package="deepam_tf")
+class AggregationNetwork(keras.layers.Layer):
+    """The CNN that proposes gradients `v` and a confidence `gamma` from an image `u`.
+
+    `depth` convolutions 3x3 (receptive field `2 depth + 1`), all but the last followed by
+    batch normalisation and ReLU. The last is linear and gives `v`. `gamma` comes from the
+    features after convolution `depth - 2`, through one 3x3 convolution and a ReLU (Kim et
+    al., CVPR 2017, section 4.3: depth 10, 64 filters).
+
+    Input: `u`, `[B, H, W, image_channels]`, or a list of it and of what else the network
+    shall see (a noise level, the observation), each `[B, H, W, c]`, or `[B, 1, 1, c]` for the
+    same everywhere. With `guide_channels` the last of the list is the guide,
+    `[B, H, W, guide_channels]`: it goes through a `GuidanceNetwork`, whose features join those
+    of the third convolution. Output: the pair `(v, gamma)` of shapes
+    `[B, H, W, 2 image_channels]`, maps ordered (dy, dx), and `[B, H, W, 1]`,
+    `gamma >= gamma_min`. Before training, `v` is nearly 0 (nearly `D u` with `residual`)
+    and `gamma` nearly 1.
+
+    Args:
+        image_channels: channels `C` of the image.
+        filters: feature maps of each hidden convolution.
+        depth: number of convolutions, at least 3.
+        gamma_min: floor added to `gamma`, positive: it bounds how far the solve reaches
+            (about `1 / sqrt(gamma)` pixels) and how many steps it takes.
+        pixel_unshuffle: `r`: the convolutions run on the grid of `r x r` blocks, each
+            pixel of a block a channel, at `1 / r^2` of the cost (Shi et al., CVPR 2016;
+            for denoising Zhang et al., "FFDNet", 2018). 1 is the paper's network.
+        residual: the last convolution gives `v - D u` instead of `v`.
+        shift_invariant: the convolutions see `D u` in place of `u`: adding a constant to `u`
+            changes nothing. Depth maps have no natural zero.
+        guide_channels: channels of the guide; 0: there is none. A guide needs a `depth` of 6,
+            or there is no convolution left between the joint and `gamma`.
+        **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> v, gamma = deepam_tf.AggregationNetwork(depth=3, filters=8)(tf.zeros([1, 5, 6, 1]))
+        >>> v.shape.as_list(), gamma.shape.as_list()
+        ([1, 5, 6, 2], [1, 5, 6, 1])
+    """
+
+    def __init__(
+        self,
+        image_channels: int = 1,
+        *,
+        filters: int = 64,
+        depth: int = 10,
+        gamma_min: float = 0.02,
+        pixel_unshuffle: int = 1,
+        residual: bool = False,
+        shift_invariant: bool = False,
+        guide_channels: int = 0,
+        **kwargs,
+    ) -> None:
+        # `u` keeps its digits, whatever the networks compute in: half precision of values in
+        # [0, 1] would add noise of a gray level to `D u`.
+        super().__init__(**{"autocast": False, **kwargs})
+        least_depth = _JOIN_AFTER + 3 if guide_channels else 3
+        if min(image_channels, filters, pixel_unshuffle) < 1 or depth < least_depth:
+            raise ValueError(
+                "`image_channels`, `filters` and `pixel_unshuffle` must be at least 1, `depth` "
+                f"at least 3, with a guide {_JOIN_AFTER + 3}. Received: "
+                f"image_channels={image_channels}, filters={filters}, "
+                f"pixel_unshuffle={pixel_unshuffle}, depth={depth}, "
+                f"guide_channels={guide_channels}."
+            )
+        if gamma_min <= 0 or guide_channels < 0:
+            raise ValueError(
+                "`gamma_min` must be positive and `guide_channels` not negative. "
+                f"Received: gamma_min={gamma_min}, guide_channels={guide_channels}."
+            )
+        self.image_channels = image_channels
+        self.filters = filters
+        self.depth = depth
+        self.gamma_min = gamma_min
+        self.pixel_unshuffle = pixel_unshuffle
+        self.residual = residual
+        self.shift_invariant = shift_invariant
+        self.guide_channels = guide_channels
+
+        policy = self.dtype_policy
+        block = pixel_unshuffle**2
+        self.convolutions, self.normalizations = _hidden_layers(filters, depth - 1, policy)
+        self.v_head = keras.layers.Conv2D(
+            2 * image_channels * block,
+            3,
+            padding="same",
+            kernel_initializer=keras.initializers.RandomNormal(stddev=1e-3),
+            dtype=policy,
+            name="v_head",
+        )
+        self.gamma_head = keras.layers.Conv2D(
+            block,
+            3,
+            padding="same",
+            kernel_initializer=keras.initializers.RandomNormal(stddev=1e-3),
+            bias_initializer=keras.initializers.Constant(1.0 - gamma_min),
+            dtype=policy,
+            name="gamma_head",
+        )
+        self.guidance = None
+        if guide_channels:
+            self.guidance = GuidanceNetwork(filters, dtype=policy, name="guidance")
+
+    def build(self, input_shape) -> None:
+        shapes = input_shape if isinstance(input_shape, list) else [input_shape]
+        block = self.pixel_unshuffle**2
+        if self.guidance is not None:
+            *shapes, guide = shapes
+            self.guidance.build((None, None, None, guide[-1] * block))
+        channels = sum(shape[-1] for shape in shapes)
+        if self.shift_invariant:
+            channels += shapes[0][-1]  # two slopes for each channel of `u`
+        channels *= block
+        joined_filters = self.filters if self.guidance is not None else 0
+        _build_hidden(self.convolutions, self.normalizations, channels, joined_filters)
+        for head in (self.v_head, self.gamma_head):
+            head.build((None, None, None, self.filters))
+        super().build(input_shape)
+
+    def call(self, inputs, training=None):
+        u, *others = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        guide_features = None
+        if self.guidance is not None:
+            guide = tf.cast(self._broadcast(others.pop(), u), self.compute_dtype)
+            guide_features = self.guidance(self._to_blocks(guide), training=training)
+        # In float32: half precision would round small steps of large values away.
+        slopes = image_gradient(u) if self.residual or self.shift_invariant else None
+        own = _SLOPE_GAIN * slopes if self.shift_invariant else u
+        seen = tf.concat([own, *(self._broadcast(x, u) for x in others)], axis=-1)
+        x = self._to_blocks(tf.cast(seen, self.compute_dtype))
+        for i, (convolution, normalization) in enumerate(
+            zip(self.convolutions, self.normalizations, strict=True), start=1
+        ):
+            x = tf.nn.relu(normalization(convolution(x), training=training))
+            if i == _JOIN_AFTER and guide_features is not None:
+                x = tf.concat([x, guide_features], axis=-1)
+            if i == self.depth - 2:
+                gamma = self._to_pixels(tf.nn.relu(self.gamma_head(x)), u) + self.gamma_min
+        v = self._to_pixels(self.v_head(x), u)
+        return (v + slopes if self.residual else v), gamma
+
+    def _broadcast(self, x, u):
+        return tf.broadcast_to(x, tf.concat([tf.shape(u)[:3], [x.shape[-1]]], axis=0))
+
+    def _to_blocks(self, x):
+        """`[B, H, W, c]` to `[B, H/r, W/r, r^2 c]`, last rows repeated to whole blocks."""
+        if self.pixel_unshuffle == 1:
+            return x
+        r = self.pixel_unshuffle
+        for axis in (1, 2):
+            # Written for ONNX too: no remainder of a negative number, no tf.repeat of nothing.
+            missing = (r - tf.shape(x)[axis] % r) % r
+            last = tf.gather(x, tf.fill([missing], tf.shape(x)[axis] - 1), axis=axis)
+            x = tf.concat([x, last], axis=axis)
+        return tf.nn.space_to_depth(x, self.pixel_unshuffle)
+
+    def _to_pixels(self, x, u):
+        """The way back, cut to the size and in the dtype of `u`."""
+        x = tf.cast(x, u.dtype)
+        if self.pixel_unshuffle == 1:
+            return x
+        x = tf.nn.depth_to_space(x, self.pixel_unshuffle)
+        return x[:, : tf.shape(u)[1], : tf.shape(u)[2]]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "image_channels": self.image_channels,
+            "filters": self.filters,
+            "depth": self.depth,
+            "gamma_min": self.gamma_min,
+            "pixel_unshuffle": self.pixel_unshuffle,
+            "residual": self.residual,
+            "shift_invariant": self.shift_invariant,
+            "guide_channels": self.guide_channels,
+        }

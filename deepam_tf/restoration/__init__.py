@@ -1,0 +1,1 @@
+"""From an observation to a restored picture: weights, tiles, whole images."""

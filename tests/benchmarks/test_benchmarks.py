@@ -1,0 +1,123 @@
+"""The benchmarks measure what they say and draw what they measured."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+import deepam_tf
+from deepam_tf import data, image_io
+from deepam_tf.cli.demo import PICTURE
+
+
+def test_ways_to_be_compared_are_asked_in_turns():
+    pytest.importorskip("tensorflow_serving")
+    from benchmarks import serving
+
+    calls: list[str] = []
+    ways = {name: functools.partial(calls.append, name) for name in "abc"}
+    taken = serving.measure_in_turns(ways, seconds=0.0)
+    assert calls == list("abc") * (2 + serving.LEAST_ROUNDS)
+    assert {name: len(seconds) for name, seconds in taken.items()} == dict.fromkeys(
+        "abc", serving.LEAST_ROUNDS
+    )
+
+
+@pytest.mark.parametrize(("number", "target"), [(7, "depth"), (8, "nir")])
+def test_figures_of_joint_restoration_are_drawn(tmp_path, monkeypatch, number, target):
+    from benchmarks import joint_figures
+
+    rng = np.random.default_rng(0)
+    for folder, channels in (("rgb", 3), (target, 1)):
+        pixels = rng.uniform(0.2, 1, size=(64, 64, channels)).astype(np.float32)
+        picture = image_io.Picture(pixels, None, np.dtype("uint8"))
+        (tmp_path / folder).mkdir()
+        image_io.write(tmp_path / folder / "a.png", picture)
+    small = {"filters": 4, "depth": 6}
+    models = {
+        "upsample_depth": deepam_tf.DeepAM(1, guide_channels=3, mask=True, **small),
+        "fuse_nir": deepam_tf.DeepAM(
+            1, image_channels=3, guide_channels=1, noise_level=True, **small
+        ),
+        "denoise_color": deepam_tf.DeepAM(1, image_channels=3, noise_level=True, **small),
+    }
+    monkeypatch.setattr(deepam_tf, "load_pretrained", models.__getitem__)
+    out = tmp_path / "out"
+    arguments = [str(number), "--data", str(tmp_path), "--out", str(out)]
+    assert joint_figures.main(arguments) == 0
+    assert image_io.read(out / f"figure_{number}.png").pixels.std() > 0.1
+    assert joint_figures.main([*arguments, "--names", "b"]) == 2
+
+
+def test_a_network_told_the_map_does_better_than_one_told_a_level(tmp_path, capsys):
+    from benchmarks import sensor_noise
+
+    picture = image_io.read(PICTURE)
+    gray = data.to_channels(picture.pixels, 1)[:128, :128]
+    image_io.write(tmp_path / "a.png", image_io.Picture(gray, None, picture.dtype))
+    restorer = deepam_tf.Restorer(deepam_tf.load_pretrained("denoise_gray"))
+    sensor = list(sensor_noise.SENSORS.values())[1]
+    pictures = sensor_noise.restorations(restorer, gray, *sensor, 0)
+    figures = {name: sensor_noise.psnr(gray, x) for name, x in pictures.items()}
+    assert figures["noisy"] < figures["one level, true"] < figures["map, estimated"]
+    assert figures["map, estimated"] == pytest.approx(figures["map, true parameters"], abs=0.5)
+    drawn = tmp_path / "drawn" / "a.png"
+    drawn.parent.mkdir()
+    assert sensor_noise.main(["--data", str(tmp_path), "--picture", str(drawn)]) == 0
+    assert min(image_io.read(drawn).pixels.shape[:2]) > 400
+    assert f"{figures['map, estimated']:.1f}"[:2] in capsys.readouterr().out
+    assert sensor_noise.main(["--data", str(tmp_path / "none")]) == 2
+
+
+def test_cost_counts_the_kernels_that_a_pixel_meets():
+    from benchmarks import denoising_cost
+
+    model = deepam_tf.DeepAM(2, filters=4, depth=3, pixel_unshuffle=2)
+    # On 2x2 blocks: 4 maps in, two hidden convolutions, v with 8 maps and gamma with 4.
+    blocks = 9 * (4 * 4 + 4 * 4 + 4 * 8 + 4 * 4)
+    assert denoising_cost.convolution_cost(model) == 2 * blocks / 4
+
+
+@pytest.mark.slow
+def test_cost_table_is_measured_and_drawn(tmp_path, capsys):
+    from benchmarks import denoising_cost
+
+    picture = image_io.read(PICTURE)
+    gray = data.to_channels(picture.pixels, 1)[:96, :96]
+    image_io.write(tmp_path / "a.png", image_io.Picture(gray, None, picture.dtype))
+    arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert denoising_cost.main([*arguments, "--bfloat16", "--model", "denoise_gray"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("denoise_gray") == 2
+    assert "denoise_gray, bfloat16" in shown
+    assert image_io.read(tmp_path / "out" / "denoising_cost.png").pixels.std() > 0
+    assert denoising_cost.main([*arguments, "--dncnn", str(tmp_path), "--model"]) == 2
+    assert "published weights" in capsys.readouterr().err
+
+
+def test_the_busiest_detail_is_found(rng):
+    from benchmarks import figures
+
+    image = np.full([60, 80, 1], 0.5, np.float32)
+    image[30:50, 10:30] = rng.uniform(size=(20, 20, 1))
+    rows, columns = figures._busiest(image, 16)
+    assert 28 <= rows.start <= rows.stop <= 52
+    assert 8 <= columns.start <= columns.stop <= 32
+    assert image[rows, columns].shape == (16, 16, 1)
+    assert image[figures._busiest(image, 100)].shape == (60, 60, 1)
+
+
+def test_figure_6_shows_every_denoiser(tmp_path, monkeypatch):
+    from benchmarks import figures
+
+    gray = data.to_channels(image_io.read(PICTURE).pixels, 1)[:64, :80]
+    image_io.write(tmp_path / "a.png", image_io.Picture(gray, None, np.dtype(np.uint8)))
+    peers = {"BM3D": lambda image: image}  # whose package the tests do without
+    monkeypatch.setattr(figures.peers, "classical_denoisers", lambda stddev: peers)
+    monkeypatch.setattr(figures, "models_for", lambda stddev: ["denoise_gray"])
+    arguments = ["--figure", "6", "--image", str(tmp_path / "a.png"), "--out", str(tmp_path)]
+    assert figures.main(arguments) == 0
+    assert min(image_io.read(tmp_path / "figure_6.png").pixels.shape[:2]) > 400
+    assert figures.main([*arguments, "--dncnn", str(tmp_path)]) == 2

@@ -1,0 +1,143 @@
+"""`deepam upsample` and `deepam fuse`, with untrained models in the place of the weights."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+import deepam_tf
+from deepam_tf import cli
+from deepam_tf.cli import fuse, upsample
+
+
+@pytest.fixture(scope="module")
+def models():
+    small = {"filters": 8, "depth": 6, "residual": True}
+    return {
+        "upsample_depth": deepam_tf.DeepAM(1, guide_channels=3, mask=True, **small),
+        "fuse_nir": deepam_tf.DeepAM(
+            1, image_channels=3, guide_channels=1, noise_level=True, **small
+        ),
+    }
+
+
+@pytest.fixture
+def run(models, monkeypatch, capsys):
+    for command in (fuse, upsample):
+        monkeypatch.setattr(command, "load_pretrained", lambda name, dtype: models[name])
+    monkeypatch.setattr(fuse, "noise_range", lambda name: (0.0, 0.3))
+
+    def call(*arguments) -> tuple[int, str, str]:
+        code = cli.main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def files(tmp_path, rng):
+    y, x = np.mgrid[:32, :48].astype(np.float32)
+    depth = 800 + 10 * y + 15 * x
+    guide = rng.integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    low = depth[4::8, 4::8].astype(np.uint16)
+    low[1, 2] = 0
+    cv2.imwrite(str(tmp_path / "low.png"), low)
+    cv2.imwrite(str(tmp_path / "guide.png"), guide)
+    cv2.imwrite(str(tmp_path / "nir.png"), guide[..., 1])
+    return depth, tmp_path
+
+
+def test_upsample_keeps_the_unit_and_reports_holes(run, files):
+    depth, folder = files
+    code, out, err = run("upsample", folder / "low.png", folder / "guide.png", folder / "out.png")
+    assert code == 0, err
+    assert "6x4 to 48x32 pixels, holes filled: 4.17 % of the map" in out
+    restored = cv2.imread(str(folder / "out.png"), cv2.IMREAD_UNCHANGED)
+    assert restored.dtype == np.uint16
+    assert np.abs(restored[4:-8, 4:-8] - depth[4:-8, 4:-8]).max() < 0.05 * np.ptp(depth)
+
+
+def test_upsample_takes_floats_masks_and_maps_on_the_guides_grid(run, files):
+    depth, folder = files
+    full = depth / 1000
+    full[10:14, 20:30] = np.nan
+    np.save(folder / "full.npy", full)
+    mask = np.full((32, 48), 255, np.uint8)
+    mask[:3] = 0
+    cv2.imwrite(str(folder / "mask.png"), mask)
+    code, out, err = run(
+        "upsample", folder / "full.npy", folder / "guide.png", folder / "out.tiff",
+        "--mask", folder / "mask.png",
+    )  # fmt: skip
+    assert code == 0, err
+    assert f"{100 * (3 * 48 + 40) / (32 * 48):.3g} %" in out
+    restored = cv2.imread(str(folder / "out.tiff"), cv2.IMREAD_UNCHANGED)
+    assert restored.dtype == np.float32
+    assert np.abs(restored - depth / 1000).max() < 0.1 * np.ptp(depth) / 1000
+
+
+def test_a_guide_of_another_size_is_resized_only_where_allowed(run, files):
+    _, folder = files
+    cv2.imwrite(str(folder / "large.png"), np.zeros((100, 120, 3), np.uint8))
+    arguments = ["upsample", folder / "low.png", folder / "large.png", folder / "out.png"]
+    code, _, err = run(*arguments, "--scale", 8)
+    assert code == 2
+    assert "Received: 120x100 for 6x4" in err
+    assert "--resize-guide" in err
+    assert err.count("\n") == 1
+    code, _, _ = run(*arguments, "--scale", 8, "--resize-guide")
+    assert code == 0
+    assert cv2.imread(str(folder / "out.png"), cv2.IMREAD_UNCHANGED).shape == (32, 48)
+
+
+def test_upsample_ends_in_one_line_and_writes_nothing(run, files):
+    _, folder = files
+    cv2.imwrite(str(folder / "tiny.png"), np.full((2, 2), 255, np.uint8))
+    cv2.imwrite(str(folder / "black.png"), np.zeros((4, 6), np.uint8))
+    depth, guide, out = folder / "low.png", folder / "guide.png", folder / "out.png"
+    for arguments, message in (
+        ([folder / "no.png", guide, out], "no such file"),
+        ([guide, guide, out], "one channel"),
+        ([depth, guide, folder / "out.jpg"], "suffix"),
+        ([depth, guide, folder / "no" / "out.png"], "folder"),
+        ([depth, guide, out, "--mask", folder / "tiny.png"], "size of the depth map"),
+        ([depth, guide, out, "--mask", folder / "black.png"], "leaves nothing"),
+        ([depth, guide, out, "--offset", "9"], "offset"),
+        ([depth, guide, guide], "exists already"),
+    ):
+        code, _, err = run("upsample", *arguments)
+        assert code == 2, message
+        assert message in err
+        assert err.count("\n") == 1
+        assert not out.exists()
+
+
+def test_fuse_restores_colour_and_keeps_bit_depth(run, files, rng):
+    _, folder = files
+    rgb = (257 * np.clip(100 + 30 * rng.normal(size=(32, 48, 3)), 0, 255)).astype(np.uint16)
+    cv2.imwrite(str(folder / "rgb.png"), rgb)
+    arguments = ["fuse", folder / "rgb.png", folder / "nir.png", folder / "out.png"]
+    code, _, err = run(*arguments, "--sigma", 30)
+    assert code == 0, err
+    restored = cv2.imread(str(folder / "out.png"), cv2.IMREAD_UNCHANGED)
+    assert restored.dtype == np.uint16
+    assert restored.shape == rgb.shape
+    # Untrained, the model hands on what it gets, every channel in its place.
+    assert np.abs(restored.astype(float) - rgb).mean() < 0.05 * 65535
+    code, _, err = run(*arguments, "--force")
+    assert code == 0
+    assert "noise estimated, sigma" in err
+    code, _, err = run(*arguments, "--force", "--sigma", 30, "--ensemble")
+    assert code == 0
+    again = cv2.imread(str(folder / "out.png"), cv2.IMREAD_UNCHANGED)
+    assert 0 < np.abs(again.astype(float) - restored).max() < 0.05 * 65535
+
+
+def test_fuse_ends_in_one_line(run, files):
+    _, folder = files
+    cv2.imwrite(str(folder / "small.png"), np.zeros((8, 8), np.uint8))
+    code, _, err = run("fuse", folder / "guide.png", folder / "small.png", folder / "out.png")
+    assert code == 2
+    assert "Received: 8x8 and 48x32" in err
+    assert err.count("\n") == 1

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepam_tf import depth_io
+from deepam_tf.files.pictures import ImageFileError
+
+
+@pytest.mark.parametrize(
+    ("dtype", "suffix"),
+    [
+        ("uint8", ".png"),
+        ("uint16", ".png"),
+        ("uint16", ".tiff"),
+        ("uint8", ".bmp"),
+        ("uint16", ".npy"),
+        ("float32", ".tiff"),
+        ("float32", ".npy"),
+        ("float64", ".npy"),
+    ],
+)
+def test_round_trip_keeps_every_number(tmp_path, rng, dtype, suffix):
+    values = rng.integers(1, 200, (7, 9)).astype(dtype)
+    if values.dtype.kind == "f":
+        values += 0.25
+    path = tmp_path / f"depth{suffix}"
+    depth_io.write_depth(path, values, np.dtype(dtype))
+    back = depth_io.read_depth(path)
+    np.testing.assert_array_equal(back.values, values)
+    assert back.dtype == np.dtype(dtype)
+    assert back.valid.all()
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_zero_nan_infinity_and_negative_numbers_are_holes(tmp_path):
+    np.save(tmp_path / "d.npy", np.array([[1.0, 0, np.nan], [np.inf, -1, 2]]))
+    depth = depth_io.read_depth(tmp_path / "d.npy")
+    np.testing.assert_array_equal(depth.valid, [[1, 0, 0], [0, 0, 1]])
+    assert np.isfinite(depth.values).all()
+
+
+def test_what_is_written_has_no_holes(tmp_path):
+    depth_io.write_depth(tmp_path / "d.png", np.array([[-3.0, 0.2, 70000.0]]), np.dtype("uint16"))
+    np.testing.assert_array_equal(depth_io.read_depth(tmp_path / "d.png").values, [[1, 1, 65535]])
+
+
+def test_bad_files_end_in_one_line(tmp_path, rng):
+    bad = {
+        "missing.png": None,
+        "missing.npy": None,
+        "empty.npy": b"",
+        "noise.npy": rng.bytes(300),
+        "noise.tiff": rng.bytes(300),
+    }
+    for name, content in bad.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(ImageFileError, match=name):
+            depth_io.read_depth(tmp_path / name)
+    np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
+    np.save(tmp_path / "cube.npy", np.zeros((3, 4, 5)))
+    np.save(tmp_path / "holes.npy", np.zeros((3, 4)))
+    Image.new("RGB", (4, 4)).save(tmp_path / "color.png")
+    Image.fromarray(np.ones((40, 50), np.float32)).save(tmp_path / "whole.tiff")
+    (tmp_path / "cut.tiff").write_bytes((tmp_path / "whole.tiff").read_bytes()[:4000])
+    for name, message in {
+        "objects.npy": "damaged",
+        "cube.npy": "height, width",
+        "holes.npy": "nothing but holes",
+        "color.png": "one channel",
+        "cut.tiff": "damaged",
+    }.items():
+        with pytest.raises(ImageFileError, match=message):
+            depth_io.read_depth(tmp_path / name)
+    for name in ("whole.tiff", "cube.npy"):
+        with pytest.raises(ImageFileError, match=r"limit|height, width"):
+            depth_io.read_depth(tmp_path / name, max_megapixels=1e-4)
+
+
+def test_formats_that_lose_numbers_are_refused(tmp_path):
+    ones = np.ones((2, 3))
+    for name, dtype in (("d.jpg", "uint8"), ("d.bmp", "uint16"), ("d.png", "float32"), ("d", "u1")):
+        with pytest.raises(ImageFileError, match="suffix must name"):
+            depth_io.write_depth(tmp_path / name, ones, np.dtype(dtype))
+    (tmp_path / "there.npy").write_bytes(b"")
+    with pytest.raises(ImageFileError, match="exists already"):
+        depth_io.write_depth(tmp_path / "there.npy", ones, np.dtype("float32"))
+    with pytest.raises(ImageFileError, match="folder"):
+        depth_io.write_depth(tmp_path / "no" / "d.npy", ones, np.dtype("float32"))
+    assert [p.name for p in tmp_path.iterdir()] == ["there.npy"]

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import deepam_tf
+from deepam_tf.cli.demo import PICTURE
+from deepam_tf.data.degradations import benchmark_noise
+
+NAME = "denoise_gray_s25"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return deepam_tf.load_pretrained(NAME)
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    rng = np.random.default_rng(0)
+    scene = np.add.outer(np.linspace(0, 1, 150), np.linspace(0, 0.5, 170)) / 1.5
+    scene[40:90, 30:120] = 0.2
+    return (scene + 25 / 255 * rng.normal(size=scene.shape)).astype(np.float32)[..., np.newaxis]
+
+
+def test_tiles_agree_with_the_image_in_one_piece(model, noisy):
+    whole = deepam_tf.restore(model, noisy, tile=1000)
+    direct = model({"image": noisy[np.newaxis]}, training=False)["restored"][0]
+    np.testing.assert_allclose(whole, direct, atol=1e-5)
+    tiled = deepam_tf.restore(model, noisy, tile=64)
+    assert np.abs(tiled - whole).max() < 0.5 / 255
+    assert np.abs(tiled - whole).mean() < 0.01 / 255
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (5, 13)])
+def test_any_size(model, size):
+    image = np.full((*size, 1), 0.5, np.float32)
+    restored = deepam_tf.restore(model, image)
+    assert restored.shape == image.shape
+    assert np.all(np.isfinite(restored))
+
+
+@pytest.mark.slow
+def test_colour_is_restored_channel_by_channel(model, noisy):
+    color = np.concatenate([noisy, noisy[::-1], noisy[:, ::-1]], axis=-1)[:40, :50]
+    together = deepam_tf.restore(model, color)
+    for c in range(3):
+        alone = deepam_tf.restore(model, color[..., c : c + 1])
+        np.testing.assert_allclose(together[..., c : c + 1], alone, atol=1e-4)
+
+
+def test_float64_input_gives_float32(model, noisy):
+    restored = deepam_tf.restore(model, noisy[:20, :20].astype(np.float64))
+    assert restored.dtype == np.float32
+
+
+def test_progress_is_told_of_every_tile(model, noisy):
+    restorer = deepam_tf.Restorer(model, tile=64, overlap=0)
+    calls = []
+    restorer(noisy[:100, :130], on_tile=lambda: calls.append(1))
+    assert len(calls) == restorer.count_tiles(100, 130) == 6
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        (np.zeros((4, 4, 1), np.uint8), TypeError, "floating"),
+        (np.zeros((4, 4)), ValueError, "shape"),
+        (np.zeros((0, 4, 1)), ValueError, "zero"),
+        (np.full((4, 4, 1), np.nan), ValueError, "finite"),
+    ],
+)
+def test_wrong_images_are_refused(model, image, error, message):
+    with pytest.raises(error, match=rf"{message}.*Received"):
+        deepam_tf.restore(model, image)
+
+
+def test_wrong_channels_and_tiles_are_refused(model):
+    rgb = deepam_tf.DeepAM(1, image_channels=3, filters=4, depth=3)
+    with pytest.raises(ValueError, match=r"3 channels.*Received"):
+        deepam_tf.restore(rgb, np.zeros((4, 4, 1)))
+    with pytest.raises(ValueError, match=r"positive.*Received"):
+        deepam_tf.Restorer(model, tile=0)
+
+
+@pytest.mark.slow
+def test_solves_of_the_shipped_weights_are_converged(model, noisy):
+    # Not co-adapted to a truncated solve: a tolerance 100 times tighter changes nothing.
+    tight = deepam_tf.load_pretrained(NAME, rtol=model.rtol / 100)
+    clean = deepam_tf.image_io.read(PICTURE).pixels
+    portrait = clean + benchmark_noise(clean.shape, 25 / 255, 0)
+    decibels = [
+        deepam_tf.metrics.psnr(clean[np.newaxis], deepam_tf.restore(m, portrait)[np.newaxis])[0]
+        for m in (model, tight)
+    ]
+    assert abs(decibels[0] - decibels[1]) < 0.02
+    iterates = model.iterates()({"image": noisy[np.newaxis]})
+    for k in (1, 2, 3):
+        _, info = deepam_tf.reconstruct_with_info(
+            noisy[np.newaxis], iterates[f"v_{k}"], iterates[f"gamma_{k}"], rtol=model.rtol
+        )
+        assert bool(info.converged[0])
+        assert int(info.num_steps[0]) < model.max_steps
+
+
+def test_every_iterate_of_the_shipped_weights_is_an_image(model, noisy):
+    clean = deepam_tf.restore(model, noisy)
+    iterates = model.iterates()({"image": noisy[np.newaxis]})
+    for k in (1, 2):
+        u = iterates[f"u_{k}"][0].numpy()
+        assert np.sqrt(np.mean((u - clean) ** 2)) < 0.5 * np.sqrt(np.mean((noisy - clean) ** 2))
+    assert tf.reduce_min(iterates["gamma_1"]) >= model.gamma_min
+
+
+@pytest.mark.parametrize("size", [(12, 18), (7, 9)])
+@pytest.mark.parametrize(("turns", "direction"), [(1, 1), (2, 1), (0, -1), (3, -1)])
+def test_mean_over_orientations_turns_as_the_picture_does(size, turns, direction):
+    # Any function of pictures becomes equivariant, here one that is far from it: networks on
+    # blocks of pixels, told a map and a guide.
+    model = deepam_tf.DeepAM(
+        1, filters=4, depth=6, pixel_unshuffle=2, residual=True, noise_level=True, guide_channels=1
+    )
+    head = model.get_layer("iteration_1_aggregation").v_head
+    rng = np.random.default_rng(0)
+    head.kernel.assign(rng.normal(size=head.kernel.shape))
+    restorer = deepam_tf.Restorer(model, self_ensemble=True)
+    image, level, guide = rng.uniform(size=(3, *size, 1)).astype(np.float32)
+
+    def moved(x):
+        return np.rot90(x[:, ::direction], turns)
+
+    straight = restorer(image, noise_stddev=level, guide=guide)
+    turned = restorer(moved(image), noise_stddev=moved(level), guide=moved(guide))
+    np.testing.assert_allclose(turned, moved(straight), atol=1e-5)
+    alone = deepam_tf.Restorer(model)
+    once = alone(image, noise_stddev=level, guide=guide)
+    other = alone(moved(image), noise_stddev=moved(level), guide=moved(guide))
+    assert np.abs(other - moved(once)).max() > 1e-2
+
+
+@pytest.mark.slow
+def test_mean_over_orientations_is_closer_to_the_truth(model):
+    clean = deepam_tf.image_io.read(PICTURE).pixels[100:260, 100:260]
+    noisy = clean + benchmark_noise(clean.shape, 25 / 255, 0)
+    errors = [
+        np.mean((deepam_tf.restore(model, noisy, self_ensemble=chosen) - clean) ** 2)
+        for chosen in (False, True)
+    ]
+    assert errors[1] < errors[0]
+
+
+@pytest.fixture(scope="module")
+def told():
+    """A model that takes the noise level, with random weights."""
+    return deepam_tf.DeepAM(
+        2, filters=8, depth=3, pixel_unshuffle=2, residual=True, noise_level=True
+    )
+
+
+def test_noise_level_as_a_number_or_a_map(told, noisy):
+    restorer = deepam_tf.Restorer(told, tile=64)
+    same = np.full((150, 170, 1), 0.1)
+    by_number = restorer(noisy, noise_stddev=0.1)
+    np.testing.assert_allclose(restorer(noisy, noise_stddev=same), by_number, atol=1e-6)
+    # Its tiles cut the map as they cut the image.
+    ramp = np.linspace(0, 0.3, 150 * 170).reshape(150, 170, 1)
+    whole = deepam_tf.restore(told, noisy, noise_stddev=ramp, tile=1000)
+    assert np.abs(restorer(noisy, noise_stddev=ramp) - whole).max() < 0.5 / 255
+    assert np.abs(whole - by_number).max() > 1e-4
+    color = np.repeat(noisy[:20, :30], 3, axis=-1)
+    for level in (0.1, same[:20, :30]):
+        restored = restorer(color, noise_stddev=level)
+        np.testing.assert_allclose(restored[..., :1], restored[..., 2:], atol=1e-6)
+
+
+@pytest.mark.parametrize("level", [-0.1, np.nan, np.zeros((3, 4, 1)), np.zeros((9, 9))])
+def test_impossible_noise_levels_are_refused(told, level):
+    with pytest.raises(ValueError, match=r"noise_stddev.*Received"):
+        deepam_tf.restore(told, np.zeros((9, 9, 1)), noise_stddev=level)
+
+
+def test_noise_level_goes_where_it_is_wanted(told, model):
+    with pytest.raises(ValueError, match=r"must be given to.*Received"):
+        deepam_tf.restore(told, np.zeros((9, 9, 1)))
+    with pytest.raises(ValueError, match=r"is not taken by.*Received"):
+        deepam_tf.restore(model, np.zeros((9, 9, 1)), noise_stddev=0.1)

@@ -1,0 +1,1 @@
+"""What a run is: its values, recipes, files of settings, and folder."""

@@ -1,0 +1,256 @@
+"""The tasks: what is read, what is observed of it, which inputs and metrics that means.
+
+A task is a row of one table. Everything else asks the row and knows no task by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from deepam_tf import data, degradations, image_io, metrics, sampling
+from training.configuration.config import Data, TrainingConfig
+from training.configuration.settings import nearest
+
+__all__ = ["TASKS", "Examples", "Task", "find_task", "noise_range"]
+
+Paths = tuple[pathlib.Path, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Clean pictures and where they come from.
+
+    Attributes:
+        names: one for each picture: its file.
+        items: integer arrays `[H, W, C]`, or tuples of aligned ones, the target first.
+    """
+
+    names: list[str]
+    items: list[Any]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __add__(self, other: Examples) -> Examples:
+        return Examples(self.names + other.names, self.items + other.items)
+
+    def pick(self, numbers: list[int]) -> Examples:
+        """Some of them, in that order."""
+        return Examples([self.names[i] for i in numbers], [self.items[i] for i in numbers])
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of each."""
+        targets = (item[0] if isinstance(item, tuple) else item for item in self.items)
+        return [target.shape[:2] for target in targets]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One row of the table.
+
+    Attributes:
+        folder: what a folder of its data holds, in words.
+        parts: what an example is made of, the target first; if there are several, the
+            names of the folders they lie in.
+        read: an example from its files, one a part.
+        crops: an endless pipeline of training batches from the number of the first one on.
+        observe: inputs, target and, where not every pixel of it counts, its weight: of a
+            whole validation image, by its number, `[1, H, W, C]` (the weight `[1, H, W]`).
+        model_inputs: arguments of `DeepAM` that say what it takes.
+        metrics: of the restored image, new ones at each call; they get the weight.
+        contrast: of an example among all, what 1 of the model's unit is of the full scale of
+            the data, in which losses and metrics are measured; None: they are the same.
+    """
+
+    folder: str
+    parts: tuple[str, ...]
+    read: Callable[[Paths, Data], Any]
+    crops: Callable[[Examples, TrainingConfig, int], tf.data.Dataset]
+    observe: Callable[[Any, Data, int], tuple]
+    model_inputs: Callable[[Data], dict[str, Any]]
+    metrics: Callable[[], list[keras.metrics.Metric]]
+    contrast: Callable[[Any, Examples], float] | None = None
+
+    def list_folder(self, folder: pathlib.Path) -> list[Paths]:
+        """The files of each example of a folder, sorted by name.
+
+        Raises:
+            image_io.ImageFileError: if the folder is missing or empty, or a file has no
+                partner.
+        """
+        if len(self.parts) == 2:
+            target, guide = self.parts
+            return list(data.list_pairs(folder, target=target, guide=guide))
+        paths = image_io.list_images(folder)
+        if not paths:
+            raise image_io.ImageFileError(f"{folder}: the folder holds no image files.")
+        return [(path,) for path in paths]
+
+    def sources(self, examples: Examples, config: TrainingConfig, batch: int) -> list[str]:
+        """Names of the pictures that the crops of a batch come from."""
+        numbers = data.crop_sources(
+            examples.sizes(),
+            crop_size=config.data.crop_size,
+            batch_size=config.data.batch_size * config.data.candidates,
+            seed=config.run.seed,
+            batch=batch,
+        )
+        return [examples.names[number] for number in numbers]
+
+
+def find_task(name: str) -> Task:
+    """The row of that name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if name not in TASKS:
+        raise ValueError(
+            f"`data.task` must be one of {', '.join(TASKS)}. Received: {name!r}."
+            + nearest(name, TASKS)
+        )
+    return TASKS[name]
+
+
+def noise_range(values: Data) -> float | tuple[float, float]:
+    """The training noise in units of [0, 1]."""
+    if isinstance(values.sigma, tuple):
+        low, high = values.sigma
+        return low / 255, high / 255
+    return values.sigma / 255
+
+
+def _read_image(paths: Paths, values: Data):
+    return data.load_image(paths[0], values.image_channels)
+
+
+def _pair_reader(guide_channels: int, jpeg_shrink: int):
+    def read(paths: Paths, values: Data):
+        return data.load_pair(
+            *paths,
+            target_channels=values.image_channels,
+            guide_channels=guide_channels,
+            border=values.border,
+            jpeg_shrink=jpeg_shrink,
+        )
+
+    return read
+
+
+def _denoising_crops(examples: Examples, config: TrainingConfig, first_batch: int):
+    targets, guides = examples.items, None
+    if isinstance(examples.items[0], tuple):
+        targets, guides = (list(part) for part in zip(*examples.items, strict=True))
+    return data.denoising_crops(
+        targets,
+        guides=guides,
+        vary_pairs=config.data.vary_pairs,
+        vary_colors=config.data.vary_colors,
+        weigh_levels=config.data.weigh_levels,
+        noise_stddev=noise_range(config.data),
+        crop_size=config.data.crop_size,
+        batch_size=config.data.batch_size,
+        seed=config.run.seed,
+        first_batch=first_batch,
+    )
+
+
+def _depth_crops(examples: Examples, config: TrainingConfig, first_batch: int):
+    return data.depth_crops(
+        examples.items,
+        scale=config.data.scale,
+        candidates=config.data.candidates,
+        contrast=True,
+        crop_size=config.data.crop_size,
+        batch_size=config.data.batch_size,
+        seed=config.run.seed,
+        first_batch=first_batch,
+    )
+
+
+def _unit(image: np.ndarray) -> np.ndarray:
+    return image[np.newaxis].astype(np.float32) / np.iinfo(image.dtype).max
+
+
+def _noisy(item, values: Data, number: int):
+    target, *guide = item if isinstance(item, tuple) else (item,)
+    clean, level = _unit(target), values.validation_sigma / 255
+    inputs = {"image": clean + degradations.benchmark_noise(clean.shape, level, number)}
+    if guide:
+        inputs["guide"] = _unit(guide[0])
+    if isinstance(values.sigma, tuple):
+        inputs["noise_stddev"] = np.full([1, 1, 1, 1], level, np.float32)
+    return inputs, clean
+
+
+def _known_range(depth: np.ndarray) -> tuple[float, float]:
+    low, high = (float(x) for x in (depth[depth > 0].min(), depth.max()))
+    return low, max(high - low, 1.0)
+
+
+def _map_contrast(item, examples: Examples) -> float:
+    depth, _ = item
+    share = _known_range(depth)[1] / np.iinfo(depth.dtype).max
+    return share / data.full_scale([other for other, _ in examples.items])
+
+
+def _coarse(item, values: Data, number: int):
+    del number  # nothing is random
+    depth, guide = item
+    scale = values.validation_scale
+    known = depth > 0
+    low, extent = _known_range(depth)
+    depth = ((depth.astype(np.float32) - low) / extent * known)[np.newaxis]
+    weight = known[np.newaxis].astype(np.float32)
+    samples, valid = (sampling.take_samples(tf.constant(x), scale) for x in (depth, weight))
+    image, mask = sampling.interpolate_samples(
+        samples, valid, depth.shape[1:3], scale, limited=True
+    )
+    inputs = {"image": image.numpy(), "mask": mask.numpy(), "guide": _unit(guide)}
+    return inputs, depth, weight[..., 0]
+
+
+TASKS = {
+    "denoise": Task(
+        folder="clean images",
+        parts=("image",),
+        read=_read_image,
+        crops=_denoising_crops,
+        observe=_noisy,
+        model_inputs=lambda values: {"noise_level": isinstance(values.sigma, tuple)},
+        metrics=lambda: [metrics.PSNR()],
+    ),
+    "depth": Task(
+        folder="depth/ with depth or disparity, 0 where unknown, and rgb/ of the same names",
+        parts=("depth", "rgb"),
+        read=_pair_reader(guide_channels=3, jpeg_shrink=1),
+        crops=_depth_crops,
+        observe=_coarse,
+        model_inputs=lambda values: {"guide_channels": 3, "mask": True},
+        metrics=lambda: [
+            metrics.PSNR(),
+            metrics.BadMatchingPercentage(3 / 255),
+            keras.metrics.RootMeanSquaredError(name="rmse"),
+        ],
+        contrast=_map_contrast,
+    ),
+    "nir": Task(
+        folder="rgb/ with clean colour images, and nir/ of the same names",
+        parts=("rgb", "nir"),
+        read=_pair_reader(guide_channels=1, jpeg_shrink=2),
+        crops=_denoising_crops,
+        observe=_noisy,
+        model_inputs=lambda values: {
+            "guide_channels": 1,
+            "noise_level": isinstance(values.sigma, tuple),
+        },
+        metrics=lambda: [metrics.PSNR()],
+    ),
+}

@@ -1,0 +1,1 @@
+"""How good the results are: scores, and peers to compare with."""

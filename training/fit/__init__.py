@@ -1,0 +1,1 @@
+"""How a run learns: trainer, optimizers, callbacks, several devices."""
