@@ -37,10 +37,9 @@ import rich.table
 import deepam_tf
 from deepam_tf import degradations, image_io
 from deepam_tf.restoration.tiles import Restorer
-from training.evaluate import denoiser, read_images
 from training.evaluation import peers
-from training.evaluation.scores import evaluate, means
-from training.paper_tables import models_for, print_whole
+from training.evaluation.denoising import denoiser, models_for, read_images
+from training.evaluation.scores import evaluate, means, print_whole
 
 __all__ = ["Cost", "convolution_cost", "main", "measure"]
 

@@ -27,9 +27,8 @@ import deepam_tf
 from deepam_tf import classical, data, degradations, image_io, metrics, proximal
 from deepam_tf.cli import demo
 from deepam_tf.restoration.pretrained import pretrained_card
-from training.evaluate import denoiser, own_classical
 from training.evaluation import peers
-from training.paper_tables import models_for
+from training.evaluation.denoising import classical_methods, denoiser, models_for
 
 MODEL = "denoise_gray_s25"
 _DETAIL = 112  # pixels
@@ -106,7 +105,10 @@ def figure_6(image: np.ndarray, dncnn: pathlib.Path | None = None):
     for number, sigma in enumerate((25, 50)):
         stddev = sigma / 255
         noisy = image + degradations.benchmark_noise(image.shape, stddev, number)
-        methods = {"noisy": np.asarray, **own_classical(stddev, {"tv": classical.METHODS["tv"]})}
+        methods = {
+            "noisy": np.asarray,
+            **classical_methods(stddev, {"tv": classical.METHODS["tv"]}),
+        }
         methods["BM3D"] = peers.classical_denoisers(stddev)["BM3D"]
         if dncnn is not None:
             methods["DnCNN-S"] = peers.dncnn(dncnn / f"sigma{sigma}.npz")

@@ -28,8 +28,8 @@ from deepam_tf import data, image_io
 from deepam_tf.data.noise import estimate_noise_stddev
 from deepam_tf.restoration.depth import upsample_depth
 from deepam_tf.restoration.tiles import Restorer
-from training.evaluate_depth import observe, score
 from training.evaluation import depth_peers, peers
+from training.evaluation.depth import observe, score
 
 SCALE = 8
 WORST = 20.0  # gray levels, white in the maps of the error

@@ -23,12 +23,10 @@ import deepam_tf
 from deepam_tf import pretrained
 from deepam_tf.files.pictures import ImageFileError
 from deepam_tf.restoration.tiles import Restorer
-from training import evaluate_depth, evaluate_fusion
 from training.configuration.config import Data
 from training.configuration.run_folder import read_config
 from training.data.tasks import noise_range
-from training.evaluate import denoiser, read_images
-from training.evaluation.scores import evaluate, means
+from training.evaluation import denoising, depth, fusion
 
 __all__ = ["main"]
 
@@ -47,23 +45,22 @@ def _noise_levels(values: Data) -> dict[str, float]:
 
 
 def _denoising(folder: pathlib.Path, restorer: Restorer, values: Data) -> Figures:
-    images = read_images(folder, values.image_channels)
     return {
-        suffix: means(evaluate(images, {"model": denoiser(restorer, level)}, level), "model")
+        suffix: denoising.figures(folder, restorer, level, channels=values.image_channels)
         for suffix, level in _noise_levels(values).items()
     }
 
 
 def _fusion(folder: pathlib.Path, restorer: Restorer, values: Data) -> Figures:
     return {
-        suffix: evaluate_fusion.figures(folder, restorer, level)
+        suffix: fusion.figures(folder, restorer, level)
         for suffix, level in _noise_levels(values).items()
     }
 
 
 def _depth(folder: pathlib.Path, restorer: Restorer, values: Data) -> Figures:
     return {
-        f", x{scale}": evaluate_depth.figures(folder, restorer, scale, border=values.border)
+        f", x{scale}": depth.figures(folder, restorer, scale, border=values.border)
         for scale in _scales(values)
         if scale > 1
     }

@@ -10,7 +10,15 @@ import pytest
 
 import deepam_tf
 from training import evaluate, evaluate_depth, evaluate_fusion, paper_tables
-from training.evaluation import bilateral_solver, depth_peers, peers, scores
+from training.evaluation import (
+    bilateral_solver,
+    denoising,
+    depth,
+    depth_peers,
+    paper,
+    peers,
+    scores,
+)
 
 
 @pytest.fixture
@@ -61,12 +69,12 @@ def test_colour_is_restored_channel_by_channel_where_a_model_has_one(tmp_path, f
         cv2.imwrite(str(folder / f"color{i}.png"), image.astype(np.uint8))
     names = tmp_path / "names.txt"
     names.write_text("first val/color1.png 0.5\n2 elsewhere/color0.png\n")
-    images = evaluate.read_images(folder, 3, only=names)
+    images = denoising.read_images(folder, 3, only=names)
     assert {name: image.shape for name, image in images.items()} == {
         "color0.png": (32, 36, 3),
         "color1.png": (32, 36, 3),
     }
-    restore = evaluate.denoiser(deepam_tf.Restorer(deepam_tf.load_pretrained("denoise_gray")), 0.1)
+    restore = denoising.denoiser(deepam_tf.Restorer(deepam_tf.load_pretrained("denoise_gray")), 0.1)
     image = images["color0.png"]
     np.testing.assert_allclose(restore(image)[..., 1], restore(image[..., 1]), atol=1e-5)
     out = tmp_path / "scores.csv"
@@ -101,14 +109,14 @@ def test_paper_tables_measure_what_ships_beside_the_papers_figures(
 
 def test_models_take_part_at_the_levels_they_know():
     alone = [f"denoise_gray_s25{k}" for k in ("", "_k1", "_k2")]
-    assert paper_tables.models_for(25 / 255) == ["denoise_gray", *alone]
-    assert paper_tables.models_for(15 / 255) == ["denoise_gray", "denoise_gray_s15"]
-    assert paper_tables.models_for(15 / 255, ["denoise_gray_s25", "fuse_nir"]) == []
-    for row in paper_tables.PAPER_1.values():
+    assert denoising.models_for(25 / 255) == ["denoise_gray", *alone]
+    assert denoising.models_for(15 / 255) == ["denoise_gray", "denoise_gray_s15"]
+    assert denoising.models_for(15 / 255, ["denoise_gray_s25", "fuse_nir"]) == []
+    for row in paper.PAPER_1.values():
         assert len(row) == 12
     # The means that the README quotes.
-    assert np.mean(paper_tables.PAPER_1["DeepAM(3)"]) == pytest.approx(30.40, abs=0.005)
-    assert np.mean(paper_tables.PAPER_1["BM3D"]) == pytest.approx(30.00, abs=0.005)
+    assert np.mean(paper.PAPER_1["DeepAM(3)"]) == pytest.approx(30.40, abs=0.005)
+    assert np.mean(paper.PAPER_1["BM3D"]) == pytest.approx(30.00, abs=0.005)
 
 
 def test_classical_peers_denoise(rng):
@@ -163,13 +171,13 @@ def pairs(folder, target, guide, channels):
 
 
 def test_interpolators_keep_a_ramp_and_blocks():
-    depth = np.add.outer(np.arange(40.0), 2 * np.arange(56.0)).astype(np.float32) + 1
-    sample = evaluate_depth.observe(depth, np.zeros((40, 56, 3), np.uint8), 8)
+    truth = np.add.outer(np.arange(40.0), 2 * np.arange(56.0)).astype(np.float32) + 1
+    sample = depth.observe(truth, np.zeros((40, 56, 3), np.uint8), 8)
     methods = depth_peers.interpolators()
     inside = slice(12, 28), slice(12, 44)
     # OpenCV's cubic kernel bends a ramp by a tenth of a sample; a wrong grid costs half of one.
     for name, error in (("bilinear", 0.05), ("bicubic", 1.5)):
-        np.testing.assert_allclose(methods[name](sample)[inside], depth[inside], atol=error)
+        np.testing.assert_allclose(methods[name](sample)[inside], truth[inside], atol=error)
     np.testing.assert_array_equal(methods["nearest"](sample), np.kron(sample.low, np.ones((8, 8))))
 
 

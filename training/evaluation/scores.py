@@ -19,13 +19,22 @@ from typing import Any
 
 import cv2
 import numpy as np
+import rich.console
 import rich.table
 import tensorflow as tf
 
 import deepam_tf
 from deepam_tf import degradations, image_io, metrics
 
-__all__ = ["Score", "evaluate", "means", "provenance", "summary_table", "write_csv"]
+__all__ = [
+    "Score",
+    "evaluate",
+    "means",
+    "print_whole",
+    "provenance",
+    "summary_table",
+    "write_csv",
+]
 
 NOISY = "noisy"
 
@@ -142,3 +151,15 @@ def summary_table(scores: list[Score], title: str) -> rich.table.Table:
             "" if method == NOISY else f"{seconds:.2f}",
         )
     return table
+
+
+def print_whole(console: rich.console.Console, table: rich.table.Table) -> None:
+    """Print every digit, however narrow the terminal: wrapped lines can be read, cut ones not.
+
+    Args:
+        console: is made as wide as the table.
+        table: what to print.
+    """
+    wide = console.options.update(max_width=1000)
+    console.width = max(console.width, console.measure(table, options=wide).maximum)
+    console.print(table)

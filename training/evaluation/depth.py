@@ -1,0 +1,210 @@
+"""Guided depth upsampling measured on pairs of a depth map and a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import rich.table
+import tensorflow as tf
+
+from deepam_tf import data, image_io, metrics, sampling
+from deepam_tf.restoration.depth import upsample_depth
+from deepam_tf.restoration.tiles import Restorer
+from training.evaluation import depth_peers
+
+__all__ = [
+    "Score",
+    "count_trials",
+    "figures",
+    "observe",
+    "read_frames",
+    "score",
+    "table",
+    "tuned_filters",
+    "upsample",
+]
+
+TOLERANCE = 3.0
+"""Levels from the truth that are still right (paper, section 5.2)."""
+
+PAPER = {
+    "nyu": {4: 0.57, 8: 1.58, 16: 4.63},
+    "middlebury": {4: 3.14, 8: 5.78, 16: 10.45},
+}
+"""Bad matching percentage of DeepAM(2) in the paper's Table 3."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """How one method did on one frame; error in 0..255, time in seconds."""
+
+    frame: str
+    scale: int
+    method: str
+    bad_matching_percentage: float
+    rmse: float
+    seconds: float
+
+
+def observe(depth: np.ndarray, guide: np.ndarray, scale: int) -> depth_peers.Sample:
+    """The low-resolution observation of a frame.
+
+    Args:
+        depth: `[H, W]` float32.
+        guide: `[H, W, 3]` uint8.
+        scale: pixels from sample to sample.
+
+    Returns:
+        What the methods are given.
+    """
+    low = np.asarray(sampling.take_samples(tf.constant(depth[..., np.newaxis]), scale))
+    known = tf.cast(low > 0, tf.float32)
+    dense, mask = sampling.interpolate_samples(low, known, depth.shape, scale)
+    return depth_peers.Sample(
+        low[..., 0],
+        scale,
+        dense.numpy()[..., 0],
+        (mask.numpy()[..., 0] == 1).astype(np.float32),
+        guide,
+    )
+
+
+def score(truth: np.ndarray, restored: np.ndarray) -> tuple[float, float]:
+    """Bad matching percentage and root mean square error of one map.
+
+    Args:
+        truth: `[H, W]`, 0 where unknown.
+        restored: `[H, W]`.
+
+    Returns:
+        The two figures.
+    """
+    a, b = (x[np.newaxis, ..., np.newaxis].astype(np.float32) for x in (truth, restored))
+    weight = (a > 0).astype(np.float32)
+    bad = metrics.bad_matching_percentage(a, b, tolerance=TOLERANCE, weight=weight)
+    return float(bad[0]), float(metrics.rmse(a, b, weight=weight)[0])
+
+
+def figures(
+    folder: pathlib.Path, restorer: Restorer, scale: int, *, border: int = 0
+) -> dict[str, float]:
+    """What a model reaches on a folder of pairs.
+
+    Args:
+        folder: holds depth/ and rgb/.
+        restorer: of a model guided by colour.
+        scale: pixels from sample to sample.
+        border: pixels to cut off each side first.
+
+    Returns:
+        Means over the frames, `bad_matching_percentage` and `rmse`.
+    """
+    scores = []
+    for _, depth, guide in read_frames(folder, border):
+        sample = observe(depth, guide, scale)
+        scores.append(score(depth, upsample(restorer, sample)))
+    bad, error = np.mean(scores, axis=0)
+    return {"bad_matching_percentage": round(float(bad), 3), "rmse": round(float(error), 3)}
+
+
+def upsample(restorer: Restorer, sample: depth_peers.Sample, *, snap: bool = True) -> np.ndarray:
+    """The map that a model makes of an observation.
+
+    Args:
+        restorer: of a model guided by colour.
+        sample: what is known.
+        snap: whether every pixel is decided for one surface, as it ships.
+
+    Returns:
+        The map, `[H, W]` float32.
+    """
+    return upsample_depth(
+        restorer,
+        sample.low,
+        sample.guide.astype(np.float32) / 255,
+        scale=sample.scale,
+        valid=sample.low > 0,
+        snap=snap,
+    )
+
+
+def read_frames(folder: pathlib.Path, border: int = 0) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """The frames of a folder.
+
+    Args:
+        folder: holds depth/ and rgb/.
+        border: pixels to cut off each side.
+
+    Returns:
+        Name, depth `[H, W]` float32 and guide `[H, W, 3]` uint8 of each.
+
+    Raises:
+        image_io.ImageFileError: if a file is missing or cannot be read.
+    """
+    pairs = data.load_pairs(
+        folder, target="depth", guide="rgb", target_channels=1, guide_channels=3, border=border
+    )
+    names = [path.stem for path in image_io.list_images(folder / "depth")]
+    return [
+        (name, depth[..., 0].astype(np.float32), guide)
+        for name, (depth, guide) in zip(names, pairs, strict=True)
+    ]
+
+
+def count_trials() -> int:
+    """How often `tuned_filters` runs a filter over its frames."""
+    return sum(
+        int(np.prod([len(values) for values in grid.values()]))
+        for _, grid in depth_peers.GRIDS.values()
+    )
+
+
+def tuned_filters(
+    frames: list[tuple[str, np.ndarray, np.ndarray]],
+    scale: int,
+    *,
+    on_run: Callable[[], object] = lambda: None,
+) -> dict[str, depth_peers.Upsampler]:
+    """The classical filters with the parameters that do best on training frames.
+
+    Args:
+        frames: of training data, as `read_frames` gives them.
+        scale: pixels from sample to sample.
+        on_run: called after each trial, for a progress bar.
+
+    Returns:
+        Functions from an observation to a map, by name.
+    """
+    samples = [(observe(depth, guide, scale), depth) for _, depth, guide in frames]
+    return depth_peers.tuned(
+        samples, lambda truth, restored: score(truth, restored)[0], on_run=on_run
+    )
+
+
+def table(scores: list[Score], scales: list[int], title: str) -> rich.table.Table:
+    """Mean over frames: bad matching percentage / RMSE for each method and scale.
+
+    Args:
+        scores: of every frame.
+        scales: columns.
+        title: name of the data, by which the paper's row is found.
+
+    Returns:
+        The table.
+    """
+    shown = rich.table.Table("bad % / RMSE", *(f"x{scale}" for scale in scales), title=title)
+    # The parameters of a tuned method differ from scale to scale: one row for its name.
+    for method in dict.fromkeys(score.method.split(" (")[0] for score in scores):
+        cells = []
+        for scale in scales:
+            own = [s for s in scores if s.method.split(" (")[0] == method and s.scale == scale]
+            bad = np.mean([s.bad_matching_percentage for s in own])
+            cells.append(f"{bad:.2f} / {np.mean([s.rmse for s in own]):.2f}")
+        shown.add_row(method, *cells)
+    paper = next((row for name, row in PAPER.items() if name in title.lower()), None)
+    if paper is not None:
+        shown.add_row("DeepAM(2), paper", *(f"{paper.get(scale, '')}" for scale in scales))
+    return shown
