@@ -29,9 +29,11 @@ import rich.table
 import tensorflow as tf
 
 import deepam_tf
-from export import client, saved_model, serve
 from export.graph import samples
 from export.graph.folding import folded
+from export.graph.saving import save
+from export.graph.sources import load_model
+from export.serving import clients, local_server
 from tests.export import serving_standin
 
 __all__ = ["main", "measure_in_turns"]
@@ -124,7 +126,7 @@ def mlserver(
     url = f"http://127.0.0.1:{rest}"
     with (
         tempfile.TemporaryDirectory() as place,
-        serve.server(
+        local_server.server(
             root,
             python,
             ports=(rest, grpc, metrics),
@@ -158,7 +160,7 @@ def latency(model: deepam_tf.DeepAM, root: pathlib.Path, python: pathlib.Path, c
     loaded = tf.saved_model.load(str(root / name / "1"))
     with contextlib.ExitStack() as stack:
         _, address = stack.enter_context(serving_standin.serving(root))
-        grpc = client.connect(address, name)
+        grpc = clients.connect(address, name)
         remote = stack.enter_context(mlserver(root, name, python, batch=1))
         for batch, side in SIZES:
             inputs = samples.sample_inputs(specs, (batch, side, side))
@@ -252,15 +254,17 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--model", default="denoise_gray", choices=deepam_tf.list_pretrained())
-    parser.add_argument("--environment", type=pathlib.Path, default=serve.DEFAULT_ENVIRONMENT)
+    parser.add_argument(
+        "--environment", type=pathlib.Path, default=local_server.DEFAULT_ENVIRONMENT
+    )
     args = parser.parse_args(argv)
     console = rich.console.Console(soft_wrap=True, highlight=False)
     console.print(f"TensorFlow {tf.__version__}, {os.cpu_count()} cores")
-    python = serve.make_environment(args.environment)
-    source = saved_model.load_model(args.model)
+    python = local_server.make_environment(args.environment)
+    source = load_model(args.model)
     with tempfile.TemporaryDirectory() as place:
         root = pathlib.Path(place)
-        saved_model.save(source, root / args.model)
+        save(source, root / args.model)
         for part in args.part:
             PARTS[part](source.model, root, python, console)
     return 0

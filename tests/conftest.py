@@ -42,11 +42,12 @@ def folder(tmp_path, images):
 def served(tmp_path_factory):
     """A folder of served models with one small one, `tiny`, that takes a noise level."""
     import deepam_tf
-    from export import saved_model
+    from export.graph.saving import save
+    from export.graph.sources import load_model
 
     keras.utils.set_random_seed(0)
     root = tmp_path_factory.mktemp("served")
     model = deepam_tf.DeepAM(1, filters=4, depth=3, noise_level=True, pixel_unshuffle=2)
     model.save(root / "tiny.keras")
-    saved_model.save(saved_model.load_model(str(root / "tiny.keras")), root / "tiny")
+    save(load_model(str(root / "tiny.keras")), root / "tiny")
     return root

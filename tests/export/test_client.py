@@ -14,6 +14,7 @@ import export
 from deepam_tf import image_io
 from export import client
 from export.graph import samples
+from export.serving import clients
 
 model_server_config_pb2 = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
 serving_standin = pytest.importorskip("tests.export.serving_standin")
@@ -28,7 +29,7 @@ def addresses(served):
 
 @pytest.fixture(params=["REST", "gRPC"])
 def ask(addresses, request):
-    return client.connect(addresses[request.param], "tiny")
+    return clients.connect(addresses[request.param], "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +69,16 @@ def test_files_come_back_restored(ask, inputs, expected, tmp_path):
 
 def test_readiness_is_told(ask, addresses):
     assert ask.is_ready()
-    assert not client.connect(addresses["REST"], "another").is_ready()
-    assert not client.connect(addresses["gRPC"], "another").is_ready()
+    assert not clients.connect(addresses["REST"], "another").is_ready()
+    assert not clients.connect(addresses["gRPC"], "another").is_ready()
 
 
 @pytest.mark.parametrize("way", ["REST", "gRPC"])
 def test_a_version_that_is_not_there_is_an_error(addresses, way, inputs):
-    one = client.connect(addresses[way], "tiny", version=1)
+    one = clients.connect(addresses[way], "tiny", version=1)
     assert one.restore(**inputs).shape == (2, 11, 14, 1)
-    with pytest.raises(client.ServingError, match=r"404|NOT_FOUND"):
-        client.connect(addresses[way], "tiny", version=7).restore(**inputs)
+    with pytest.raises(clients.ServingError, match=r"404|NOT_FOUND"):
+        clients.connect(addresses[way], "tiny", version=7).restore(**inputs)
 
 
 @pytest.mark.parametrize(
@@ -90,23 +91,25 @@ def test_a_version_that_is_not_there_is_an_error(addresses, way, inputs):
     ],
 )
 def test_the_server_says_what_is_wrong_and_lives_on(ask, inputs, bad, message):
-    with pytest.raises(client.ServingError, match=f"(HTTP 400|INVALID_ARGUMENT)(.|\n)*({message})"):
+    with pytest.raises(
+        clients.ServingError, match=f"(HTTP 400|INVALID_ARGUMENT)(.|\n)*({message})"
+    ):
         ask.restore(**{**inputs, **bad})
     assert ask.restore(**inputs).shape == (2, 11, 14, 1)
 
 
 def test_a_bad_file_is_named_by_its_index(ask, inputs):
     good = samples.as_files(inputs)["image_bytes"].numpy()[0]
-    with pytest.raises(client.ServingError, match=r"image_bytes\[1\]. must be a PNG or JPEG"):
+    with pytest.raises(clients.ServingError, match=r"image_bytes\[1\]. must be a PNG or JPEG"):
         ask.restore_files({"image": [good, b"no image", good]}, [0.1, 0.1, 0.1])
 
 
 def test_nobody_there_is_an_error(inputs):
     for address in ("http://127.0.0.1:9", "grpc://127.0.0.1:9"):
-        with pytest.raises(client.ServingError):
-            client.connect(address, "tiny").restore(**inputs)
-    with pytest.raises(client.ServingError, match=r"Received: 'localhost:8501'"):
-        client.connect("localhost:8501", "tiny")
+        with pytest.raises(clients.ServingError):
+            clients.connect(address, "tiny").restore(**inputs)
+    with pytest.raises(clients.ServingError, match=r"Received: 'localhost:8501'"):
+        clients.connect("localhost:8501", "tiny")
 
 
 def test_command_restores_a_file(addresses, tmp_path, capsys):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 import deepam_tf
-from export import convert, saved_model
+from export import convert
+from export.graph import conversion, saving, sources
 
-SUFFIXES = sorted(convert.RUNTIMES)
+SUFFIXES = sorted(conversion.RUNTIMES)
 
 
 @pytest.mark.slow
@@ -22,8 +23,8 @@ def test_conversions_agree(served, tmp_path, suffix, capsys):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_guided_models_convert(tmp_path, suffix):
     model = deepam_tf.DeepAM(1, filters=4, depth=6, guide_channels=3, mask=True)
-    folder = saved_model.save(saved_model.Source(model, {"name": "guided"}), tmp_path / "guided")
-    assert convert.convert(folder, tmp_path / f"guided{suffix}") <= convert.AGREEMENT
+    folder = saving.save(sources.Source(model, {"name": "guided"}), tmp_path / "guided")
+    assert conversion.convert(folder, tmp_path / f"guided{suffix}") <= conversion.AGREEMENT
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -35,7 +36,7 @@ def test_what_answers_otherwise_is_not_written(served, tmp_path, suffix, monkeyp
         (lambda inputs: inputs["image"], "its answers differ"),
         (lambda inputs: inputs["image"] * float("nan"), "its answers differ by nan"),
     ):
-        monkeypatch.setitem(convert.RUNTIMES, suffix, (writes, lambda path, a=answer: a))
+        monkeypatch.setitem(conversion.RUNTIMES, suffix, (writes, lambda path, a=answer: a))
         assert convert.main([str(served / "tiny"), str(tmp_path / f"tiny{suffix}")]) == 2
         assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

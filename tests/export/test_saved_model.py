@@ -14,14 +14,15 @@ import tensorflow as tf
 
 import deepam_tf
 from export import saved_model, verify
-from export.graph import artefact
+from export.graph import artefact, saving, sources
+from export.graph.verification import verify as verified
 
 EXTRA = artefact.EXTRA
 
 
 @pytest.mark.slow
 def test_an_export_verifies(served):
-    results = list(verify.verify(served / "tiny"))
+    results = list(verified(served / "tiny"))
     assert all(result.passed for result in results), results
     names = " ".join(result.check for result in results)
     for needed in ("checksums", "serving_default", "gradient", "saved_model_cli run"):
@@ -123,16 +124,16 @@ def test_bad_values_name_the_image(served):
 
 
 def test_every_version_is_new_and_nothing_is_left_of_a_failure(served, tmp_path, monkeypatch):
-    source = saved_model.load_model(str(served / "tiny.keras"))
+    source = sources.load_model(str(served / "tiny.keras"))
     with pytest.raises(artefact.ExportError, match="exists already"):
-        saved_model.save(source, served / "tiny", version=1)
+        saving.save(source, served / "tiny", version=1)
 
     def fails(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saved_model.tf.saved_model, "save", fails)
+    monkeypatch.setattr(saving.tf.saved_model, "save", fails)
     with pytest.raises(artefact.ExportError, match="No space left"):
-        saved_model.save(source, tmp_path / "full")
+        saving.save(source, tmp_path / "full")
     assert list((tmp_path / "full").iterdir()) == []
 
 
@@ -144,7 +145,7 @@ def test_a_damaged_export_is_found_out(served, tmp_path, capsys):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF
     path.write_bytes(data)
-    first = next(verify.verify(folder))
+    first = next(verified(folder))
     assert not first.passed
     assert "variables.data" in first.found
 
@@ -162,11 +163,11 @@ def test_what_is_no_model_is_an_error_of_one_line(what, tmp_path, capsys, monkey
 def test_files_of_another_kind_are_refused(tmp_path):
     (tmp_path / "text.keras").write_text("not a model")
     with pytest.raises(artefact.ExportError, match="Keras cannot load it"):
-        saved_model.load_model(str(tmp_path / "text.keras"))
+        sources.load_model(str(tmp_path / "text.keras"))
     other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     other.save(tmp_path / "other.keras")
     with pytest.raises(artefact.ExportError, match="must hold a DeepAM"):
-        saved_model.load_model(str(tmp_path / "other.keras"))
+        sources.load_model(str(tmp_path / "other.keras"))
 
 
 @pytest.mark.slow
@@ -174,9 +175,9 @@ def test_a_guided_model_with_a_mask_verifies(tmp_path):
     model = deepam_tf.DeepAM(
         2, filters=8, depth=6, image_channels=1, guide_channels=3, mask=True, noise_level=True
     )
-    source = saved_model.Source(model, {"name": "guided"})
-    folder = saved_model.save(source, tmp_path / "guided", rtol=1e-6)
-    assert all(result.passed for result in verify.verify(folder))
+    source = sources.Source(model, {"name": "guided"})
+    folder = saving.save(source, tmp_path / "guided", rtol=1e-6)
+    assert all(result.passed for result in verified(folder))
 
 
 @pytest.mark.slow

@@ -22,8 +22,8 @@ import pytest
 import tensorflow as tf
 
 import deepam_tf
-from export import saved_model, serve
-from export.graph import artefact, samples
+from export.graph import artefact, samples, saving, sources
+from export.serving import local_server
 from tests.export.test_image_bytes import png_of_claimed_size
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ START_SECONDS = 180
 def python():
     """Of an environment with MLServer; without a network there is none, except in CI."""
     try:
-        return serve.make_environment(
+        return local_server.make_environment(
             pathlib.Path(os.environ.get("DEEPAM_TF_MLSERVER", ENVIRONMENT))
         )
     except artefact.ExportError as error:
@@ -62,12 +62,10 @@ def server(python, served, tmp_path_factory):
     shutil.copytree(served / "tiny", root / "tiny")
     keras.utils.set_random_seed(1)
     model = deepam_tf.DeepAM(1, filters=4, depth=3, noise_level=True, pixel_unshuffle=2)
-    second = saved_model.save(
-        saved_model.Source(model, {"name": "tiny"}), folder / "tiny", version=2
-    )
+    second = saving.save(sources.Source(model, {"name": "tiny"}), folder / "tiny", version=2)
     ports = free_ports(3)
     log = folder / "log.txt"
-    with serve.server(root, python, ports=ports, max_batch_size=8, log=log) as process:
+    with local_server.server(root, python, ports=ports, max_batch_size=8, log=log) as process:
         running = types.SimpleNamespace(
             url=f"http://127.0.0.1:{ports[0]}",
             grpc=f"127.0.0.1:{ports[1]}",

@@ -1,0 +1,120 @@
+"""Exported models in the formats of other runtimes, LiteRT (TensorFlow Lite) and ONNX.
+
+Both formats keep the loop of the solves, with its own stop for every image, and the unknown
+batch, height and width.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from export.graph.artefact import EXTRA, VERIFICATION, ExportError, version_folder
+
+__all__ = ["AGREEMENT", "RUNTIMES", "convert"]
+
+AGREEMENT = 1e-5
+"""Largest difference from the Keras model that is accepted, images being in [0, 1]."""
+
+_ONNX_OPSET = 18
+Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+
+
+def convert(source: str | os.PathLike, target: str | os.PathLike) -> float:
+    """Write a model in the format that the file's suffix names, if it answers as it should.
+
+    Args:
+        source: folder of a served model, or one version of it.
+        target: `.tflite` or `.onnx` file; replaced if it exists.
+
+    Returns:
+        The largest difference from the Keras model at the sizes of the verification.
+
+    Raises:
+        ExportError: if there is no model, the suffix is another, the format's packages are
+            missing, the conversion fails, the answers differ, or the file cannot be written.
+    """
+    target = pathlib.Path(target)
+    if target.suffix not in RUNTIMES:
+        raise ExportError(f"The file must end in {' or '.join(RUNTIMES)}. Received: {target.name}.")
+    folder = version_folder(pathlib.Path(source))
+    converted, runtime = RUNTIMES[target.suffix]
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as place:
+            temporary = pathlib.Path(place, target.name)
+            try:
+                converted(folder, temporary)
+                error = _largest_difference(folder, runtime(temporary))
+            except ImportError as missing:
+                raise ExportError(f"{missing}. Install it: pip install '.[convert]'.") from missing
+            except RuntimeError as refusal:  # what both runtimes raise
+                raise ExportError(
+                    f"{target}: not written, its runtime cannot run it ({_last_line(refusal)})."
+                ) from refusal
+            if not error <= AGREEMENT:
+                raise ExportError(f"{target}: not written, its answers differ by {error:.1e}.")
+            os.replace(temporary, target)
+    except OSError as error:
+        raise ExportError(f"{target}: cannot be written ({error.strerror}).") from error
+    return error
+
+
+def _to_litert(folder: pathlib.Path, path: pathlib.Path) -> None:
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(folder), signature_keys=["serving_default"]
+    )
+    try:
+        path.write_bytes(converter.convert())
+    except Exception as error:  # of no promised kind
+        raise ExportError(f"{folder}: LiteRT cannot convert it ({_last_line(error)}).") from error
+
+
+def _run_litert(path: pathlib.Path) -> Run:
+    from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
+
+    runner = Interpreter(model_path=str(path)).get_signature_runner("serving_default")
+    return lambda inputs: runner(**inputs)["restored"]
+
+
+def _to_onnx(folder: pathlib.Path, path: pathlib.Path) -> None:
+    import tf2onnx  # noqa: F401  # pyright: ignore[reportMissingImports]
+
+    # Its Python functions take Keras models and functions; SavedModels its command alone.
+    command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", str(folder)]
+    command += ["--signature_def", "serving_default", "--tag", "serve"]
+    command += ["--opset", str(_ONNX_OPSET), "--output", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ExportError(f"{folder}: ONNX cannot convert it ({_last_line(done.stderr)}).")
+
+
+def _run_onnx(path: pathlib.Path) -> Run:
+    import onnxruntime  # pyright: ignore[reportMissingImports]
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda inputs: np.asarray(session.run(["restored"], dict(inputs))[0])
+
+
+RUNTIMES = {".tflite": (_to_litert, _run_litert), ".onnx": (_to_onnx, _run_onnx)}
+"""By suffix: how a file is made, and how it is run."""
+
+
+def _largest_difference(folder: pathlib.Path, run: Run) -> float:
+    errors = []
+    with np.load(folder / EXTRA / VERIFICATION) as file:
+        for i in sorted({key.split("/")[0] for key in file.files}):
+            start = f"{i}/input/"
+            inputs = {k.removeprefix(start): file[k] for k in file.files if k.startswith(start)}
+            errors.append(np.abs(run(inputs) - file[f"{i}/restored"]).max())
+    return float(np.max(errors))  # of one NaN, NaN
+
+
+def _last_line(error: object) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[-1]
