@@ -36,6 +36,7 @@ import rich.table
 
 import deepam_tf
 from deepam_tf import degradations, image_io
+from deepam_tf.files import atomic
 from deepam_tf.restoration.tiles import Restorer
 from training.evaluation import peers
 from training.evaluation.denoising import denoiser, models_for, read_images
@@ -207,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
         count = len(image_io.list_images(args.data)[:: args.every])
         title = f"{args.data.name}, {count} images, sigma {SIGMA}"
         plot(costs, title).savefig(buffer, format="png", dpi=100)
-        image_io.write_bytes(args.out / "denoising_cost.png", buffer.getvalue())
+        atomic.write_bytes(args.out / "denoising_cost.png", buffer.getvalue())
     except (image_io.ImageFileError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -26,6 +26,7 @@ import tensorflow as tf
 import deepam_tf
 from deepam_tf import classical, data, degradations, image_io, metrics, proximal
 from deepam_tf.cli import demo
+from deepam_tf.files import atomic
 from deepam_tf.restoration.pretrained import pretrained_card
 from training.evaluation import peers
 from training.evaluation.denoising import classical_methods, denoiser, models_for
@@ -170,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
             options = {"dncnn": args.dncnn} if number == 6 else {}
             FIGURES[number](image, **options).savefig(buffer, format="png", dpi=80)
             path = args.out / f"figure_{number}.png"
-            image_io.write_bytes(path, buffer.getvalue())
+            atomic.write_bytes(path, buffer.getvalue())
             print(path)
     except (image_io.ImageFileError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

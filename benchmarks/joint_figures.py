@@ -26,6 +26,7 @@ import numpy as np
 import deepam_tf
 from deepam_tf import data, image_io
 from deepam_tf.data.noise import estimate_noise_stddev
+from deepam_tf.files import atomic
 from deepam_tf.restoration.depth import upsample_depth
 from deepam_tf.restoration.tiles import Restorer
 from training.evaluation import depth_peers, peers
@@ -131,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
         buffer = io.BytesIO()
         FIGURES[args.figure](args.data, names, args.sigma).savefig(buffer, format="png", dpi=70)
         path = args.out / f"figure_{args.figure}.png"
-        image_io.write_bytes(path, buffer.getvalue())
+        atomic.write_bytes(path, buffer.getvalue())
         print(path)
     except (image_io.ImageFileError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

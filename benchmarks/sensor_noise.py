@@ -28,6 +28,7 @@ import rich.table
 
 import deepam_tf
 from deepam_tf import data, degradations, image_io, metrics, noise
+from deepam_tf.files import atomic
 from deepam_tf.restoration.tiles import Restorer
 
 __all__ = ["SENSORS", "draw", "main", "psnr", "restorations"]
@@ -128,8 +129,8 @@ def main(argv: list[str] | None = None) -> int:
     rich.console.Console().print(table)
     if args.picture is not None:
         try:
-            image_io.write_bytes(args.picture, draw(images[0], first))
-        except (image_io.ImageFileError, OSError) as error:
+            atomic.write_bytes(args.picture, draw(images[0], first))
+        except (atomic.WriteError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
     return 0

@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version", type=int, help="version to ask")
     parser.add_argument("--force", action="store_true", help="overwrite the output")
     args = parser.parse_args(argv)
-    from deepam_tf import image_io  # here, where a file is written: the clients do without
+    from deepam_tf.files import atomic  # here, where a file is written: the clients do without
 
     try:
         if args.output.suffix.lower() != ".png":
@@ -45,8 +45,8 @@ def main(argv: list[str] | None = None) -> int:
         levels = None if args.sigma is None else [args.sigma / 255]
         client = connect(args.address, args.model, version=args.version)
         restored = client.restore_files(files, levels)
-        image_io.write_bytes(args.output, restored[0])
-    except (ServingError, image_io.ImageFileError) as error:
+        atomic.write_bytes(args.output, restored[0])
+    except (ServingError, atomic.WriteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:

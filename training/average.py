@@ -22,7 +22,8 @@ import numpy as np
 import rich.progress
 import tensorflow as tf
 
-from deepam_tf.files.pictures import ImageFileError, write_bytes
+from deepam_tf.files.atomic import whole_file, write_bytes
+from deepam_tf.files.pictures import ImageFileError
 from training.configuration.run_folder import read_config
 from training.configuration.settings import replace, to_toml
 from training.data.inputs import load_examples
@@ -108,7 +109,8 @@ def main(argv: list[str] | None = None) -> int:
                 on_batch=lambda: progress.advance(task),
             )
         args.out.mkdir(parents=True, exist_ok=True)
-        model.save(args.out / "model.keras")
+        with whole_file(args.out / "model.keras") as temporary:
+            model.save(temporary)
         write_bytes(args.out / "config.toml", to_toml(config).encode())
     except (ImageFileError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -8,7 +8,6 @@ The same command goes on where a run that was interrupted stopped.
 from __future__ import annotations
 
 import argparse
-import os
 import pathlib
 import sys
 import warnings
@@ -18,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepam_tf import DeepAM
+from deepam_tf.files.atomic import whole_file
 from deepam_tf.files.pictures import ImageFileError
 from training.configuration import run_folder
 from training.configuration.config import TrainingConfig
@@ -122,9 +122,8 @@ def train(
                     **length,
                 )
     if writes:
-        temporary = out / ".model.keras"
-        model.save(temporary)
-        os.replace(temporary, out / "model.keras")
+        with whole_file(out / "model.keras") as temporary:
+            model.save(temporary)
     return model
 
 

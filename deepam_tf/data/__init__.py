@@ -2,6 +2,7 @@
 
 from deepam_tf.data.pipelines import (
     MISSED,
+    Pair,
     augment,
     crop_sources,
     denoising_crops,
@@ -12,11 +13,13 @@ from deepam_tf.data.pipelines import (
     load_images,
     load_pair,
     load_pairs,
+    read_pairs,
     to_channels,
 )
 
 __all__ = [
     "MISSED",
+    "Pair",
     "augment",
     "crop_sources",
     "denoising_crops",
@@ -27,5 +30,6 @@ __all__ = [
     "load_images",
     "load_pair",
     "load_pairs",
+    "read_pairs",
     "to_channels",
 ]

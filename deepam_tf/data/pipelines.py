@@ -22,16 +22,19 @@ from deepam_tf.data.crops import (
 )
 from deepam_tf.depth.sampling import observe_coarse
 from deepam_tf.files.pairs import (
+    Pair,
     list_pairs,
     load_image,
     load_images,
     load_pair,
     load_pairs,
+    read_pairs,
     to_channels,
 )
 
 __all__ = [
     "MISSED",
+    "Pair",
     "augment",
     "crop_sources",
     "denoising_crops",
@@ -42,6 +45,7 @@ __all__ = [
     "load_images",
     "load_pair",
     "load_pairs",
+    "read_pairs",
     "to_channels",
 ]
 

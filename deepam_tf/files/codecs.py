@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from deepam_tf.files.levels import to_unit
+
 __all__ = ["DEPTHS", "ImageFileError", "Picture", "decode", "encode"]
 
 DEPTHS = {np.dtype("uint8"): 255.0, np.dtype("uint16"): 65535.0}
@@ -124,8 +126,7 @@ def _split(values: np.ndarray) -> Picture:
     """Colour and alpha of `[H, W, 1..4]` integers."""
     has_alpha = values.shape[-1] in (2, 4)
     color = values[..., :-1] if has_alpha else values
-    pixels = color.astype(np.float32) / np.float32(DEPTHS[values.dtype])
-    return Picture(pixels, values[..., -1] if has_alpha else None, values.dtype)
+    return Picture(to_unit(color), values[..., -1] if has_alpha else None, values.dtype)
 
 
 def encode(values: np.ndarray, suffix: str) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from deepam_tf.files import pictures as image_io
+from deepam_tf.files.levels import from_unit
 
 __all__ = ["DepthMap", "check_writable_depth", "read_depth", "write_depth"]
 
@@ -66,8 +67,7 @@ def read_depth(
                 f"{path}: a depth map must have one channel. Received: "
                 f"{picture.pixels.shape[-1]}, a colour picture."
             )
-        values = np.rint(picture.pixels[..., 0] * image_io.DEPTHS[picture.dtype])
-        values = values.astype(picture.dtype)
+        values = from_unit(picture.pixels[..., 0], picture.dtype)
     with np.errstate(invalid="ignore"):
         valid = np.isfinite(values) & (values > 0)
     if not valid.any():

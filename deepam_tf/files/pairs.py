@@ -4,16 +4,43 @@ from __future__ import annotations
 
 import os
 import pathlib
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from deepam_tf.files import pictures as image_io
+from deepam_tf.files.levels import from_unit
 
-__all__ = ["list_pairs", "load_image", "load_images", "load_pair", "load_pairs", "to_channels"]
+__all__ = [
+    "Pair",
+    "find_pairs",
+    "images_by_stem",
+    "list_pairs",
+    "load_image",
+    "load_images",
+    "load_pair",
+    "load_pairs",
+    "read_pairs",
+    "to_channels",
+]
 
 _COARSE_STEP = 8  # of 8-bit values, the mean of a JPEG file's quantisation steps
+
+
+class Pair(NamedTuple):
+    """What is to be restored and its guide, of one view.
+
+    Attributes:
+        name: of both files, without suffix.
+        target: array or path, see `read_pairs` and `find_pairs`.
+        guide: the like.
+    """
+
+    name: str
+    target: Any
+    guide: Any
 
 
 def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -67,10 +94,10 @@ def load_image(path: str | os.PathLike, channels: int = 1) -> np.ndarray:
         image_io.ImageFileError: if the file cannot be read.
     """
     pixels = to_channels(image_io.read(path).pixels, channels)
-    return np.rint(255.0 * pixels).astype(np.uint8)
+    return from_unit(pixels, np.uint8)
 
 
-def load_pairs(
+def read_pairs(
     folder: str | os.PathLike,
     *,
     target: str,
@@ -79,7 +106,7 @@ def load_pairs(
     guide_channels: int,
     border: int = 0,
     jpeg_shrink: int = 1,
-) -> list[tuple[np.ndarray, np.ndarray]]:
+) -> list[Pair]:
     """Read aligned pairs of pictures: two folders whose files have the same names.
 
     Args:
@@ -95,30 +122,31 @@ def load_pairs(
             averaged: the artefacts of the compression would be learnt.
 
     Returns:
-        `(target, guide)` pairs, sorted by name: arrays `[H, W, channels]`, uint8, or uint16 for
-        targets of 16 bit.
+        The pairs, sorted by name; `target` and `guide` are arrays `[H, W, channels]`, uint8, or
+        uint16 where the file has 16 bits: `levels.to_unit` brings either to [0, 1].
 
     Raises:
-        image_io.ImageFileError: if a folder is missing or empty, a file has no partner or
-            cannot be read, or the sizes in a pair differ.
+        image_io.ImageFileError: if a folder is missing or empty, a file has no partner or more
+            than one, or cannot be read, or the sizes in a pair differ.
     """
-    paths = list_pairs(folder, target=target, guide=guide)
     return [
-        load_pair(
-            *pair,
-            target_channels=target_channels,
-            guide_channels=guide_channels,
-            border=border,
-            jpeg_shrink=jpeg_shrink,
+        Pair(
+            pair.name,
+            *load_pair(
+                pair.target,
+                pair.guide,
+                target_channels=target_channels,
+                guide_channels=guide_channels,
+                border=border,
+                jpeg_shrink=jpeg_shrink,
+            ),
         )
-        for pair in paths
+        for pair in find_pairs(folder, target=target, guide=guide)
     ]
 
 
-def list_pairs(
-    folder: str | os.PathLike, *, target: str, guide: str
-) -> list[tuple[pathlib.Path, pathlib.Path]]:
-    """Paths of the pairs that `load_pairs` reads.
+def find_pairs(folder: str | os.PathLike, *, target: str, guide: str) -> list[Pair]:
+    """The files of the pairs that `read_pairs` reads.
 
     Args:
         folder: holds the two folders.
@@ -126,15 +154,13 @@ def list_pairs(
         guide: name of the folder of guides.
 
     Returns:
-        `(target, guide)` paths, sorted by name.
+        The pairs, sorted by name; `target` and `guide` are paths.
 
     Raises:
-        image_io.ImageFileError: if a folder is missing or empty, or a file has no partner.
+        image_io.ImageFileError: if a folder is missing or empty, or a file has no partner or
+            more than one.
     """
-    targets, guides = (
-        {path.stem: path for path in image_io.list_images(pathlib.Path(folder) / name)}
-        for name in (target, guide)
-    )
+    targets, guides = (images_by_stem(pathlib.Path(folder) / name) for name in (target, guide))
     alone = sorted(targets.keys() ^ guides.keys())
     if alone or not targets:
         raise image_io.ImageFileError(
@@ -142,7 +168,43 @@ def list_pairs(
             f"Received: {len(targets)} and {len(guides)} files"
             + (f", {len(alone)} alone, the first {alone[0]!r}." if alone else ".")
         )
-    return [(path, guides[name]) for name, path in sorted(targets.items())]
+    return [Pair(name, path, guides[name]) for name, path in sorted(targets.items())]
+
+
+def images_by_stem(folder: str | os.PathLike) -> dict[str, pathlib.Path]:
+    """The image files of a folder by their names without suffix.
+
+    Args:
+        folder: a folder.
+
+    Returns:
+        Paths by stem.
+
+    Raises:
+        image_io.ImageFileError: if `folder` is not a folder, or two files differ by their
+            suffixes alone: which of them is meant cannot be known.
+    """
+    found: dict[str, pathlib.Path] = {}
+    for path in image_io.list_images(folder):
+        other = found.setdefault(path.stem, path)
+        if other is not path:
+            raise image_io.ImageFileError(
+                f"{folder}: names must differ by more than their suffixes, or no partner could be "
+                f"told. Received: {other.name} and {path.name}. Move one of them away."
+            )
+    return found
+
+
+def load_pairs(folder: str | os.PathLike, **options: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What `read_pairs` reads, without the names."""
+    return [(pair.target, pair.guide) for pair in read_pairs(folder, **options)]
+
+
+def list_pairs(
+    folder: str | os.PathLike, *, target: str, guide: str
+) -> list[tuple[pathlib.Path, pathlib.Path]]:
+    """What `find_pairs` finds, without the names."""
+    return [(pair.target, pair.guide) for pair in find_pairs(folder, target=target, guide=guide)]
 
 
 def load_pair(
@@ -159,13 +221,13 @@ def load_pair(
     Args:
         target: file of what is to be restored.
         guide: file of the guide.
-        target_channels: see `load_pairs`.
-        guide_channels: see `load_pairs`.
-        border: see `load_pairs`.
-        jpeg_shrink: see `load_pairs`.
+        target_channels: see `read_pairs`.
+        guide_channels: see `read_pairs`.
+        border: see `read_pairs`.
+        jpeg_shrink: see `read_pairs`.
 
     Returns:
-        The pair, see `load_pairs`.
+        The pair, see `read_pairs`.
 
     Raises:
         image_io.ImageFileError: if a file cannot be read, or the sizes differ.
@@ -199,4 +261,4 @@ def _as_integers(picture: image_io.Picture, channels: int, border: int, shrink: 
         pixels = pixels[: height * shrink, : width * shrink]
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
         pixels = pixels.reshape(height, width, channels)
-    return np.rint(image_io.DEPTHS[picture.dtype] * pixels).astype(picture.dtype)
+    return from_unit(pixels, picture.dtype)

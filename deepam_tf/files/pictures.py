@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pathlib
 import struct
-import tempfile
 import warnings
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from deepam_tf.files import atomic
 from deepam_tf.files.codecs import DEPTHS, ImageFileError, Picture, decode, encode
+from deepam_tf.files.levels import from_unit
 
 __all__ = [
+    "DEPTHS",
     "IMAGE_SUFFIXES",
     "MAX_MEGAPIXELS",
     "ImageFileError",
     "Picture",
     "check_place",
     "check_writable",
+    "is_image_name",
     "list_images",
     "read",
     "write",
@@ -39,6 +44,9 @@ _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, st
 def list_images(folder: str | os.PathLike) -> list[pathlib.Path]:
     """Paths of the image files in `folder`, not below it, sorted by name.
 
+    Hidden files, also the `._` companions that macOS writes, links to nothing and folders are
+    none.
+
     Args:
         folder: a folder.
 
@@ -51,7 +59,12 @@ def list_images(folder: str | os.PathLike) -> list[pathlib.Path]:
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise ImageFileError(f"An existing folder is needed. Received: {str(folder)!r}.")
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in folder.iterdir() if is_image_name(path) and path.is_file())
+
+
+def is_image_name(path: pathlib.Path) -> bool:
+    """Whether a file of that name is taken for a picture where a folder is read."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def read(path: str | os.PathLike, *, max_megapixels: float = MAX_MEGAPIXELS) -> Picture:
@@ -114,8 +127,7 @@ def write(path: str | os.PathLike, picture: Picture, *, overwrite: bool = False)
     """
     path = pathlib.Path(path)
     check_writable(path, picture, overwrite=overwrite)
-    peak = DEPTHS[picture.dtype]
-    pixels = np.rint(np.clip(picture.pixels, 0.0, 1.0) * peak).astype(picture.dtype)
+    pixels = from_unit(picture.pixels, picture.dtype)
     if picture.alpha is not None:
         pixels = np.dstack([pixels, picture.alpha])
     try:
@@ -152,41 +164,30 @@ def check_writable(path: pathlib.Path, picture: Picture, *, overwrite: bool = Fa
         raise ImageFileError(f"{path}: transparency of 16 bits goes into PNG alone. Use .png.")
 
 
+@contextlib.contextmanager
+def _named_as_image() -> Iterator[None]:
+    """What cannot be written is an error of this module."""
+    try:
+        yield
+    except atomic.WriteError as error:
+        raise ImageFileError(str(error)) from error
+
+
 def check_place(path: pathlib.Path, *, overwrite: bool = False) -> None:
     """Raise where no file could be written, or one is in the way.
 
     Raises:
-        ImageFileError: if the file exists and `overwrite` is False, or its folder does not
-            exist or cannot be written to.
+        ImageFileError: see `atomic.check_place`.
     """
-    if os.path.lexists(path) and not overwrite:
-        raise ImageFileError(f"{path}: the file exists already. Use --force to overwrite it.")
-    if os.path.isdir(path) or not os.access(path.parent, os.W_OK):
-        raise ImageFileError(f"{path}: its folder does not exist or cannot be written to.")
+    with _named_as_image():
+        atomic.check_place(path, overwrite=overwrite)
 
 
 def write_bytes(path: pathlib.Path, data: bytes) -> None:
-    """Write a file beside `path` and rename it, so that `path` is never half written.
+    """Write an encoded picture, whole or not at all.
 
     Raises:
-        ImageFileError: if the folder does not exist or cannot be written to.
+        ImageFileError: see `atomic.write_bytes`.
     """
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise ImageFileError(f"{path}: cannot be written ({error.strerror}).") from error
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with _named_as_image():
+        atomic.write_bytes(path, data)

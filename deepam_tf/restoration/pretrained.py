@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from deepam_tf.files import pictures as image_io
+from deepam_tf.files import atomic
 from deepam_tf.networks.deepam import DeepAM
 
 __all__ = [
@@ -166,6 +166,6 @@ def save_pretrained(
     for key in ("name", "trainable", "dtype"):
         config.pop(key)
     card = {**card, "model": config, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
-    image_io.write_bytes(folder / f"{name}.npz", buffer.getvalue())
-    image_io.write_bytes(folder / f"{name}.json", (json.dumps(card, indent=2) + "\n").encode())
+    atomic.write_bytes(folder / f"{name}.npz", buffer.getvalue())
+    atomic.write_bytes(folder / f"{name}.json", (json.dumps(card, indent=2) + "\n").encode())
     return card

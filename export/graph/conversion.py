@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from deepam_tf.files.atomic import WriteError, whole_file
 from export.graph.artefact import EXTRA, VERIFICATION, ExportError, version_folder
 
 __all__ = ["AGREEMENT", "RUNTIMES", "convert"]
@@ -47,7 +49,7 @@ def convert(source: str | os.PathLike, target: str | os.PathLike) -> float:
     folder = version_folder(pathlib.Path(source))
     converted, runtime = RUNTIMES[target.suffix]
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as place:
+        with tempfile.TemporaryDirectory(prefix=".convert-", dir=target.parent) as place:
             temporary = pathlib.Path(place, target.name)
             try:
                 converted(folder, temporary)
@@ -60,7 +62,10 @@ def convert(source: str | os.PathLike, target: str | os.PathLike) -> float:
                 ) from refusal
             if not error <= AGREEMENT:
                 raise ExportError(f"{target}: not written, its answers differ by {error:.1e}.")
-            os.replace(temporary, target)
+            with whole_file(target) as whole:
+                shutil.copyfile(temporary, whole)
+    except WriteError as error:
+        raise ExportError(str(error)) from error
     except OSError as error:
         raise ExportError(f"{target}: cannot be written ({error.strerror}).") from error
     return error

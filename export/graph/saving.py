@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import pathlib
-import shutil
-import tempfile
 from typing import Any
 
 import keras
@@ -15,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import deepam_tf
+from deepam_tf.files.atomic import WriteError, whole_folder
 from export.graph.artefact import (
     CARD,
     CHECKSUMS,
@@ -76,17 +75,12 @@ def save(
         target = out / str(version if version is not None else 1 + max([0, *versions(out)]))
         if target.exists():
             raise ExportError(f"{target} exists already. Choose another version.")
-        temporary = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=out))
+        with whole_folder(target) as temporary:
+            _write(source, temporary, out.name, rtol, max_steps, max_megapixels)
     except OSError as error:
         raise ExportError(f"{out}: cannot be written ({error.strerror}).") from error
-    try:
-        _write(source, temporary, out.name, rtol, max_steps, max_megapixels)
-        temporary.chmod(0o755)
-        os.rename(temporary, target)
-    except OSError as error:
-        raise ExportError(f"{target}: cannot be written ({error.strerror}).") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    except WriteError as error:
+        raise ExportError(str(error)) from error
     return target
 
 

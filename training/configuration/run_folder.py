@@ -24,7 +24,7 @@ import keras
 import tensorflow as tf
 
 import deepam_tf
-from deepam_tf import image_io
+from deepam_tf.files import atomic
 from training.configuration.config import TrainingConfig, flat
 from training.configuration.settings import read_toml, replace, to_toml
 
@@ -154,8 +154,8 @@ def write_record(
             },
         }
     )
-    image_io.write_bytes(out / "config.toml", to_toml(config).encode())
-    image_io.write_bytes(path, (json.dumps(starts, indent=2) + "\n").encode())
+    atomic.write_bytes(out / "config.toml", to_toml(config).encode())
+    atomic.write_bytes(path, (json.dumps(starts, indent=2) + "\n").encode())
 
 
 def versions() -> dict[str, str]:

@@ -6,13 +6,12 @@ A record holds the name of an example and its parts as PNG, so that nothing is l
 
 from __future__ import annotations
 
-import os
 import pathlib
-import tempfile
 from typing import Any
 
 import tensorflow as tf
 
+from deepam_tf.files.atomic import whole_file
 from deepam_tf.files.pictures import ImageFileError
 from training.data.tasks import Examples, Task
 
@@ -34,23 +33,15 @@ def write_shards(
         The shards.
 
     Raises:
-        OSError: if the folder cannot be written to.
+        OSError: if the folder cannot be made.
+        WriteError: if it cannot be written to.
     """
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"part-{i:05}-of-{count:05}.tfrecord" for i in range(count)]
     for i, path in enumerate(paths):
-        handle, temporary = tempfile.mkstemp(dir=out, prefix=f".{path.name}.")
-        os.close(handle)
-        try:
-            with tf.io.TFRecordWriter(temporary) as writer:
-                for name, item in zip(
-                    examples.names[i::count], examples.items[i::count], strict=True
-                ):
-                    writer.write(_record(name, item, task))
-            os.replace(temporary, path)
-        except BaseException:
-            pathlib.Path(temporary).unlink(missing_ok=True)
-            raise
+        with whole_file(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+            for name, item in zip(examples.names[i::count], examples.items[i::count], strict=True):
+                writer.write(_record(name, item, task))
     return paths
 
 

@@ -24,7 +24,8 @@ import rich.table
 import tensorflow as tf
 
 import deepam_tf
-from deepam_tf import degradations, image_io, metrics
+from deepam_tf import degradations, metrics
+from deepam_tf.files import atomic
 
 __all__ = [
     "Score",
@@ -110,7 +111,7 @@ def write_csv(path: pathlib.Path, rows: Sequence[Any], header: list[str]) -> Non
     writer.writeheader()
     writer.writerows(dataclasses.asdict(row) for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    image_io.write_bytes(path, buffer.getvalue().encode())
+    atomic.write_bytes(path, buffer.getvalue().encode())
 
 
 def provenance(protocol: str | None) -> list[str]:

@@ -271,6 +271,37 @@ def test_broken_folders_of_pairs_are_refused(folder, tmp_path):
         data.load_pairs(folder, **KINDS)
 
 
+def test_names_stay_with_their_pairs(tmp_path):
+    # By path, "a (1).png" comes before "a.png"; by stem, after.
+    names = ["a", "a (1)", "a-b", "b", "A", "a.b"]
+    for part in ("depth", "rgb"):
+        (tmp_path / part).mkdir()
+        for level, name in enumerate(names):
+            suffix = ".png" if level % 2 == (part == "rgb") else ".bmp"
+            image = np.full((4, 5), 10 + level, np.uint8)
+            cv2.imwrite(str(tmp_path / part / f"{name}{suffix}"), image)
+    pairs = data.read_pairs(tmp_path, **KINDS)
+    assert [pair.name for pair in pairs] == sorted(names)
+    for name, target, guide in pairs:
+        assert np.all(target == 10 + names.index(name))
+        assert np.all(guide == 10 + names.index(name))
+
+
+def test_names_that_differ_by_suffix_alone_are_refused(folder):
+    cv2.imwrite(str(folder / "rgb" / "1.bmp"), np.ones((24, 30, 3), np.uint8))
+    for read in (data.read_pairs, data.load_pairs):
+        with pytest.raises(ImageFileError, match=r"rgb.*1\.bmp and 1\.jpg"):
+            read(folder, **KINDS)
+
+
+def test_what_is_no_picture_has_no_partner(folder):
+    (folder / "rgb" / "._0.jpg").write_bytes(b"of macOS")
+    (folder / "rgb" / ".hidden.png").write_bytes(b"")
+    (folder / "rgb" / "folder.png").mkdir()
+    (folder / "rgb" / "gone.png").symlink_to(folder / "nothing.png")
+    assert [pair.name for pair in data.read_pairs(folder, **KINDS)] == ["0", "1"]
+
+
 def test_depth_metrics_by_hand(rng):
     truth, other = rng.uniform(0, 10, (2, 3, 6, 7, 1)).astype(np.float32)
     weight = rng.integers(0, 2, truth.shape).astype(np.float32)

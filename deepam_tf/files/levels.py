@@ -1,0 +1,63 @@
+"""Between the integers of files and [0, 1]."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["from_unit", "to_unit"]
+
+
+def to_unit(values: np.ndarray, white: float | None = None) -> np.ndarray:
+    """Integers to [0, 1], 0 staying 0.
+
+    Args:
+        values: unsigned integers of any shape.
+        white: what becomes 1; by default the largest value of the type.
+
+    Returns:
+        float32 of that shape.
+
+    Raises:
+        TypeError: if `values` are no unsigned integers: floats have no largest value, and
+            below 0 there is no level.
+
+    Example:
+        >>> to_unit(np.array([0, 51, 255], np.uint8))
+        array([0. , 0.2, 1. ], dtype=float32)
+        >>> to_unit(np.array([2047.5, 4095]).astype(np.uint16), white=4095)
+        array([0.4998779, 1.       ], dtype=float32)
+    """
+    values = np.asarray(values)
+    if values.dtype.kind != "u":
+        raise TypeError(f"`values` must be unsigned integers. Received: dtype={values.dtype}.")
+    white = np.iinfo(values.dtype).max if white is None else white
+    if values.dtype.itemsize > 2:  # float32 does not hold them
+        return (values / np.float64(white)).astype(np.float32)
+    return values.astype(np.float32) / np.float32(white)
+
+
+def from_unit(values: np.ndarray, dtype: np.dtype | type, white: float | None = None) -> np.ndarray:
+    """[0, 1] to the nearest integers; what lies outside is clipped.
+
+    Args:
+        values: floats of any shape.
+        dtype: unsigned integers.
+        white: what 1 becomes; by default the largest value of the type.
+
+    Returns:
+        `dtype` of that shape.
+
+    Raises:
+        TypeError: if `dtype` is no unsigned integer.
+
+    Example:
+        >>> from_unit(np.array([-0.1, 0.2, 2.0]), np.uint8)
+        array([  0,  51, 255], dtype=uint8)
+    """
+    dtype = np.dtype(dtype)
+    if dtype.kind != "u":
+        raise TypeError(f"`dtype` must be an unsigned integer. Received: {dtype}.")
+    white = np.iinfo(dtype).max if white is None else white
+    precise = np.float32 if dtype.itemsize <= 2 else np.float64
+    clipped = np.clip(np.asarray(values, precise), 0.0, 1.0)
+    return np.rint(clipped * precise(white)).astype(dtype)
