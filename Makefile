@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test slow lint notebooks docs clean
 
 demo: $(VENV)/.library
 	$(BIN)/deepam demo deepam-demo.png
@@ -18,6 +18,19 @@ lint: $(VENV)/.developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+notebooks: $(VENV)/.developer
+	mkdir -p build/notebooks
+	for notebook in docs/notebooks/*.ipynb; do \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" timeout 120 $(BIN)/python -m nbconvert --to notebook --execute \
+	    --output-dir build/notebooks $$notebook || exit 1; \
+	done
+
+# The notebooks as `make notebooks` has left them, with what they print, if it has.
+docs: $(VENV)/.developer
+	rm -rf build/docs build/site && mkdir -p build && cp -r docs build/docs
+	if test -d build/notebooks; then cp build/notebooks/*.ipynb build/docs/notebooks/; fi
+	NO_MKDOCS_2_WARNING=1 DEEPAM_DOCS=build/docs $(BIN)/python -m mkdocs build
 
 $(VENV)/.library: setup.py
 	$(PYTHON) -m venv $(VENV)

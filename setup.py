@@ -9,6 +9,7 @@ HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "deepam_tf/__init__.py").read_text())[1]
 
 EXTRAS = {
+    "completion": ["shtab>=1.7"],
     "train": ["keras>=3.14", "tensorboard>=2.19"],
     "serve": ["grpcio>=1.60", "tensorflow-serving-api>=2.18"],  # to export and ask; not to run
     "convert": ["ai-edge-litert>=2.0", "onnxruntime>=1.20", "tf2onnx>=1.16"],
@@ -20,11 +21,21 @@ EXTRAS = {
         "scikit-image>=0.24",
         "scipy>=1.11",
     ],
+    "docs": [
+        "latex2mathml>=3.77",
+        "l2m4m>=1.0.4",
+        "mkdocs>=1.6,<2",
+        "mkdocs-jupyter>=0.25",
+        "mkdocs-material>=9.6,<10",
+        "mkdocstrings[python]>=0.29",
+    ],
+    "notebooks": ["ipykernel>=6.29", "matplotlib>=3.8", "nbconvert>=7.16", "scikit-image>=0.24"],
     "dev": [
         "pyright>=1.1.390",
         "pytest>=8",
         "ruff>=0.9",
         "scipy>=1.11",
+        "shtab>=1.7",
         "tensorboard>=2.19",
     ],
 }

@@ -31,7 +31,7 @@ from deepam_tf.networks.deepam import DeepAM
 from deepam_tf.networks.layers import FusedBatchNormalization, Reconstruction
 from deepam_tf.restoration import pretrained
 from deepam_tf.restoration.depth import upsample_depth
-from deepam_tf.restoration.pretrained import list_pretrained, load_pretrained
+from deepam_tf.restoration.pretrained import list_pretrained, load_pretrained, save_pretrained
 from deepam_tf.restoration.tiles import Restorer, restore
 
 __all__ = [
@@ -69,5 +69,6 @@ __all__ = [
     "reconstruction",
     "restore",
     "sampling",
+    "save_pretrained",
     "upsample_depth",
 ]

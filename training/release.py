@@ -124,15 +124,15 @@ def _release(args: argparse.Namespace) -> Figures:
     # Judged as users get them, read back from the rounded file, before they are in the package.
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        written = pretrained.save_pretrained(model, args.name, card, folder)
-        restorer = Restorer(pretrained.read_pretrained(args.name, written, folder))
+        written = pretrained.write_pretrained(model, args.name, card, folder)
+        restorer = Restorer(pretrained.read_pretrained(folder / f"{args.name}.npz", written))
     card["results"] = {
         path.name + suffix: figures
         for path in args.evaluate
         for suffix, figures in row.figures(path, restorer, values).items()
     }
     package = pathlib.Path(deepam_tf.__file__).parent
-    pretrained.save_pretrained(model, args.name, card, package / "restoration" / "weights")
+    pretrained.write_pretrained(model, args.name, card, package / "restoration" / "weights")
     return card["results"]
 
 

@@ -11,6 +11,9 @@ from deepam_tf.files.pictures import ImageFileError
 
 __all__ = ["main"]
 
+_AT_ONCE = ("completion", "info")
+"""Commands that do without TensorFlow, or wait for it only when they need it."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command.
@@ -28,7 +31,8 @@ def main(argv: list[str] | None = None) -> int:
         return console.BAD_INPUT
     try:
         # Here, since TensorFlow takes seconds: help and wrong arguments need not wait for it.
-        import_tensorflow()
+        if args.command not in _AT_ONCE:
+            import_tensorflow()
         return importlib.import_module(f"deepam_tf.cli.{args.command}").run(args)
     except (ImageFileError, ValueError, ImportError) as error:
         console.errors.print(f"error: {error}")

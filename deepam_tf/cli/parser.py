@@ -15,6 +15,7 @@ __all__ = [
     "DEPTH_MODEL",
     "FUSION_MODEL",
     "GRAY_MODEL",
+    "SHELLS",
     "make_parser",
 ]
 
@@ -23,6 +24,7 @@ DEPTH_MODEL = "upsample_depth"
 FUSION_MODEL = "fuse_nir"
 CLASSICAL_METHODS = ("tv", "l0", "lp")
 """Names of `deepam_tf.classical.METHODS`, whose module imports TensorFlow."""
+SHELLS = ("bash", "zsh")
 DEMO_PICTURE = pathlib.Path("deepam-demo.png")
 
 
@@ -48,7 +50,17 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="OUT",
         help=f"side-by-side picture ({DEMO_PICTURE})",
     )
-    commands.add_parser("info", help="versions, devices and weights")
+    info = commands.add_parser("info", help="versions, devices and weights")
+    info.add_argument(
+        "--card", metavar="NAME", help="all that is known of one set of weights, or of a folder's"
+    )
+    completion = commands.add_parser(
+        "completion",
+        help="print what makes the tab key work in a shell",
+        description="Print the completions of a shell. In ~/.bashrc or ~/.zshrc: "
+        'eval "$(deepam completion bash)", or zsh.',
+    )
+    completion.add_argument("shell", choices=SHELLS)
     return parser
 
 

@@ -66,10 +66,11 @@ class DeepAM(keras.Model):
         max_steps: most conjugate gradient steps in each solve.
         dtype: Keras dtype policy of the networks, by default the global one. The solves
             run in float32, or in float64 where the policy says float64.
-        **kwargs: `name` and other arguments of `keras.Model`.
+        **kwargs: `name` and `trainable`, as every `keras.Model` takes them.
 
     Raises:
         ValueError: if an argument is out of its range.
+        TypeError: if there is no argument of that name.
 
     Example:
         >>> model = deepam_tf.DeepAM(num_iterations=1, filters=8, depth=3)
@@ -102,6 +103,9 @@ class DeepAM(keras.Model):
         dtype=None,
         **kwargs,
     ) -> None:
+        unknown = kwargs.keys() - {"name", "trainable"}  # Keras drops them without a word
+        if unknown:
+            raise TypeError(f"DeepAM takes no arguments of other names. Received: {unknown}.")
         if num_iterations < 1:
             raise ValueError(f"`num_iterations` must be at least 1. Received: {num_iterations}.")
         if guidance not in _GUIDANCE:

@@ -1,23 +1,36 @@
-"""The weights that come with the package.
+"""Weights and their cards: those that come with the package, and those of a folder.
 
-Each is two files in `deepam_tf/restoration/weights`: `NAME.npz`, every variable under its Keras
-path, kernels in half precision; and `NAME.json`, its card: how to build the model, how it was
-trained, what it reached and what it is not for.
+Shipped weights are two files in `deepam_tf/restoration/weights`: `NAME.npz`, every variable
+under its Keras path, kernels in half precision; and `NAME.json`, its card: how to build the
+model, how it was trained, what it reached and what it is not for. A folder of `save_pretrained`
+holds the same, in full precision, and the card in words too.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import io
 import json
+import os
 import pathlib
+import zipfile
 from typing import Any
 
 import numpy as np
 
+from deepam_tf import __version__
 from deepam_tf.files import atomic
 from deepam_tf.networks.deepam import DeepAM
+from deepam_tf.restoration.cards import (
+    CARD_FILE,
+    PAGE_FILE,
+    WEIGHTS_FILE,
+    card_page,
+    list_pretrained,
+    noise_range,
+    pretrained_card,
+    weights_file,
+)
 
 __all__ = [
     "list_pretrained",
@@ -26,125 +39,119 @@ __all__ = [
     "pretrained_card",
     "read_pretrained",
     "save_pretrained",
+    "write_pretrained",
 ]
 
-_FOLDER = pathlib.Path(__file__).parent / "weights"
 
-
-def list_pretrained() -> list[str]:
-    """Names of the weights that `load_pretrained` takes.
-
-    Returns:
-        Names, sorted.
-
-    Example:
-        >>> "denoise_gray_s25" in deepam_tf.list_pretrained()
-        True
-    """
-    return sorted(path.stem for path in _FOLDER.glob("*.json"))
-
-
-def pretrained_card(name: str) -> dict[str, Any]:
-    """What is known of a set of weights.
-
-    Args:
-        name: one of `list_pretrained()`.
-
-    Returns:
-        The card: `model` (arguments of `DeepAM`), `noise_stddev` (or its range; absent
-        where the data have no noise), `training`, `results`, `limits`, `sha256`.
-
-    Raises:
-        ValueError: if there is no such name; the message suggests the nearest.
-
-    Example:
-        >>> deepam_tf.pretrained.pretrained_card("denoise_gray_s25")["model"]["num_iterations"]
-        3
-    """
-    path = _FOLDER / f"{name}.json"
-    if name not in list_pretrained():
-        near = difflib.get_close_matches(name, list_pretrained(), n=1, cutoff=0.0)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"The name must be one of {list_pretrained()}. Received: {name!r}.{hint}")
-    return json.loads(path.read_text())
-
-
-def noise_range(name: str) -> tuple[float, float]:
-    """The least and the largest noise level that weights were trained for.
-
-    Args:
-        name: one of `list_pretrained()`.
-
-    Returns:
-        Standard deviations in units of [0, 1]; equal for weights of one level.
-
-    Raises:
-        ValueError: if there is no such name, or it is of weights for something else than noise.
-
-    Example:
-        >>> low, high = deepam_tf.pretrained.noise_range("denoise_gray_s25")
-        >>> low == high == 25 / 255
-        True
-    """
-    level = pretrained_card(name).get("noise_stddev")
-    if level is None:
-        raise ValueError(f"The weights must be trained to remove noise. Received: {name!r}.")
-    low, high = level if isinstance(level, list) else (level, level)
-    return low, high
-
-
-def load_pretrained(name: str, /, **overrides: Any) -> DeepAM:
+def load_pretrained(name: str | os.PathLike, /, **overrides: Any) -> DeepAM:
     """A model with trained weights.
 
     Args:
-        name: one of `list_pretrained()`.
+        name: one of `list_pretrained()`, or a folder that `save_pretrained` wrote.
         **overrides: arguments of `DeepAM` to change: `rtol`, `max_steps`, `dtype`, `name`.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: if there is no such name, or its file is damaged.
+        ValueError: if there is no such name or folder, or its files are damaged.
 
     Example:
         >>> model = deepam_tf.load_pretrained("denoise_gray_s25")
         >>> model.num_iterations
         3
     """
-    return read_pretrained(name, pretrained_card(name), _FOLDER, **overrides)
+    card = pretrained_card(name)
+    return read_pretrained(weights_file(name), {"name": _name(name), **card}, **overrides)
 
 
-def read_pretrained(
-    name: str, card: dict[str, Any], folder: pathlib.Path, /, **overrides: Any
-) -> DeepAM:
-    """A model from what `save_pretrained` wrote, wherever that lies.
+def read_pretrained(path: pathlib.Path, card: dict[str, Any], /, **overrides: Any) -> DeepAM:
+    """A model from a file of weights and its card, wherever they lie.
 
     Args:
-        name: name of the weights.
+        path: file of the weights.
         card: their card.
-        folder: where they lie.
         **overrides: see `load_pretrained`.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: if the file is damaged.
+        ValueError: if the file is missing or damaged, or the card is of another model.
     """
-    data = (folder / f"{name}.npz").read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: the weights cannot be read ({error.strerror}).") from error
     if hashlib.sha256(data).hexdigest() != card["sha256"]:
-        raise ValueError(f"The weights {name!r} are damaged: their checksum differs. Reinstall.")
-    model = DeepAM(**{"name": name, **card["model"], **overrides})
-    with np.load(io.BytesIO(data)) as arrays:
-        for variable in model.variables:
-            variable.assign(arrays[variable.path].astype(np.float32))
+        raise ValueError(
+            f"{path}: the weights are damaged, their checksum differs from the card's. Reinstall, "
+            "or write the folder again."
+        )
+    named = {"name": card["name"]} if "name" in card else {}
+    try:
+        model = DeepAM(**{**named, **card["model"], **overrides})
+    except TypeError as error:
+        raise ValueError(
+            f"{path}: the card is of a model that this version cannot build. Received: {error}. "
+            f"The card is of deepam-tf {card.get('version', 'unknown')}."
+        ) from error
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            values = {variable.path: arrays[variable.path] for variable in model.variables}
+            for variable in model.variables:
+                variable.assign(values[variable.path].astype(variable.dtype))
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: the weights are not those of their card ({error}).") from error
     return model
 
 
 def save_pretrained(
+    model: DeepAM, folder: str | os.PathLike, card: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Write weights and a card that says what they are for, for `load_pretrained(folder)`.
+
+    The weights keep every digit. Other files of the folder are left alone.
+
+    Args:
+        model: trained model.
+        folder: where `weights.npz`, `card.json` and, for people, `README.md` go; made if it is
+            not there, replaced if they are.
+        card: what to say of them, see `pretrained_card`; `model`, `version` and `sha256` are
+            filled in here.
+
+    Returns:
+        The whole card.
+
+    Raises:
+        TypeError: if `model` is no `DeepAM`, or `card` holds what JSON does not.
+
+    Example:
+        >>> import tempfile
+        >>> model = deepam_tf.DeepAM(1, filters=4, depth=3)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     card = deepam_tf.save_pretrained(model, folder, {"task": "denoising, sigma 10"})
+        ...     deepam_tf.load_pretrained(folder).num_iterations
+        1
+    """
+    if not isinstance(model, DeepAM):
+        raise TypeError(f"`model` must be a DeepAM. Received: a {type(model).__name__}.")
+    folder = pathlib.Path(folder)
+    data = _weights(model, kernel_dtype=np.float32)
+    card = _whole_card(model, {**(card or {}), "version": __version__}, data)
+    text = json.dumps(card, indent=2) + "\n"  # before anything is written: it may fail
+    page = card_page(_name(folder), card)
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic.write_bytes(folder / WEIGHTS_FILE, data)
+    atomic.write_bytes(folder / CARD_FILE, text.encode())
+    atomic.write_bytes(folder / PAGE_FILE, page.encode())
+    return card
+
+
+def write_pretrained(
     model: DeepAM, name: str, card: dict[str, Any], folder: pathlib.Path
 ) -> dict[str, Any]:
-    """Write a model's weights and card in the form that `load_pretrained` reads.
+    """Write a model's weights and card in the form in which they ship.
 
     Args:
         model: trained model.
@@ -155,17 +162,32 @@ def save_pretrained(
     Returns:
         The whole card.
     """
+    data = _weights(model, kernel_dtype=np.float16)
+    card = _whole_card(model, card, data)
+    atomic.write_bytes(folder / f"{name}.npz", data)
+    atomic.write_bytes(folder / f"{name}.json", (json.dumps(card, indent=2) + "\n").encode())
+    return card
+
+
+def _name(name: str | os.PathLike) -> str:
+    """The name of weights: that of their folder, as Keras takes it."""
+    return pathlib.Path(name).resolve().name or "deepam"
+
+
+def _weights(model: DeepAM, *, kernel_dtype: type) -> bytes:
+    """An NPZ file of the variables under their paths."""
     arrays = {}
     for variable in model.variables:
         value = np.asarray(variable)
         # Kernels have four axes; statistics and biases are few and keep every digit.
-        arrays[variable.path] = value.astype(np.float16) if value.ndim == 4 else value
+        arrays[variable.path] = value.astype(kernel_dtype) if value.ndim == 4 else value
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _whole_card(model: DeepAM, card: dict[str, Any], data: bytes) -> dict[str, Any]:
     config = model.get_config()
     for key in ("name", "trainable", "dtype"):
         config.pop(key)
-    card = {**card, "model": config, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
-    atomic.write_bytes(folder / f"{name}.npz", buffer.getvalue())
-    atomic.write_bytes(folder / f"{name}.json", (json.dumps(card, indent=2) + "\n").encode())
-    return card
+    return {**card, "model": config, "sha256": hashlib.sha256(data).hexdigest()}

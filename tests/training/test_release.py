@@ -68,7 +68,7 @@ def test_release_measures_the_rounded_weights(tmp_path, folder, images, monkeypa
     weights = tmp_path / "package" / "restoration" / "weights"
     weights.mkdir(parents=True)
     monkeypatch.setattr(deepam_tf, "__file__", str(tmp_path / "package" / "__init__.py"))
-    monkeypatch.setattr(deepam_tf.pretrained, "_FOLDER", weights)
+    monkeypatch.setattr(deepam_tf.restoration.cards, "FOLDER", weights)
     (tmp_path / "card.json").write_text('{"task": "test"}')
     code = release.main(
         [str(tmp_path / "run"), "--name", "tiny", "--card", str(tmp_path / "card.json"),

@@ -274,6 +274,57 @@ def test_info_lists_versions_and_weights(capsys):
     assert code == 0
     for text in ("tensorflow", "keras", "devices", "denoise_gray_s25", "BSD68", "dB"):
         assert text in out
+    lines = out.splitlines()
+    assert len(lines) <= 24
+    assert max(len(line.rstrip()) for line in lines) <= 80
+
+
+def test_info_shows_one_card(capsys):
+    code, out, _ = in_process(capsys, "info", "--card", "denoise_gray")
+    assert code == 0
+    for text in ("## Intended use", "## Limits", "Licence of the data", "SSIM"):
+        assert text in out
+    assert "---" not in out.splitlines()  # the metadata are for hubs
+    code, _, error = in_process(capsys, "info", "--card", "denoise_grey")
+    assert code == 2
+    assert "Did you mean 'denoise_gray'?" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("deepam d", {"denoise", "demo"}),
+        ("deepam denoise --sig", {"--sigma", "--signal-dependent"}),
+        ("deepam info --card up", {"upsample_depth"}),
+        ("deepam denoise --method t", {"tv"}),
+    ],
+)
+def test_bash_completes(words, expected, capsys, tmp_path):
+    pytest.importorskip("shtab")
+    code, script, _ = in_process(capsys, "completion", "bash")
+    assert code == 0
+    (tmp_path / "script").write_text(script)
+    asked = (
+        f"source ./script; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); "
+        '_shtab_deepam; echo "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(
+        ["bash", "-c", asked], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert set(done.stdout.split()) == expected
+
+
+def test_completions_do_not_wait_for_tensorflow(tmp_path):
+    pytest.importorskip("shtab")
+    printed = helpers.run_python(
+        "import sys, io, contextlib\n"
+        "sys.argv = ['deepam']\n"
+        "from deepam_tf.cli.main import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        "    code = main(['completion', 'zsh']), main(['info', '--card', 'fuse_nir'])\n"
+        "print(*code, 'tensorflow' in sys.modules)"
+    )
+    assert printed.split() == ["0", "0", "False"]
 
 
 def test_demo_does_not_overwrite_photographs(tmp_path, capsys, scene):

@@ -204,3 +204,8 @@ def test_model_that_is_told_the_noise_level(rng):
     again = deepam_tf.DeepAM.from_config(model.get_config())
     again.set_weights(model.get_weights())
     np.testing.assert_array_equal(again({"image": image, "noise_stddev": level})["restored"], both)
+
+
+def test_a_slip_in_an_argument_is_not_swallowed():
+    with pytest.raises(TypeError, match=r"Received: \{'filtres'\}"):
+        deepam_tf.DeepAM(1, filters=4, depth=3, filtres=8)

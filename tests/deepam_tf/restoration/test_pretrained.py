@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+
+import keras
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ import deepam_tf
 from deepam_tf import pretrained
 from deepam_tf.cli.demo import PICTURE
 from deepam_tf.data.degradations import benchmark_noise
+from deepam_tf.restoration import cards
 from tests import helpers
 
 
@@ -21,6 +25,9 @@ def test_card_says_what_a_user_must_know(name):
         assert high > 0
     else:
         assert {4, 8, 16} <= set(card["scale"])
+    assert card["license"]
+    assert card["intended_use"]
+    assert card["training"]["license"]
     assert {"data", "command", "seed", "summary", "hours"} <= set(card["training"])
     datasets = {dataset.split(",")[0] for dataset in card["results"]}
     assert datasets
@@ -58,7 +65,7 @@ def test_more_iterations_are_better():
 
 
 def test_all_weights_together_are_small():
-    assert sum(path.stat().st_size for path in pretrained._FOLDER.glob("*.npz")) <= 40e6
+    assert sum(path.stat().st_size for path in cards.FOLDER.glob("*.npz")) <= 40e6
 
 
 @pytest.mark.parametrize(
@@ -90,7 +97,7 @@ def test_what_is_saved_is_what_is_loaded_in_another_process(tmp_path, rng):
     model = deepam_tf.DeepAM(2, filters=16, depth=3, rtol=1e-4)
     for variable in model.variables:
         variable.assign(np.abs(rng.normal(size=variable.shape)))
-    pretrained.save_pretrained(model, "tiny", {"task": "test"}, tmp_path)
+    pretrained.write_pretrained(model, "tiny", {"task": "test"}, tmp_path)
     image = rng.uniform(size=(1, 9, 8, 1)).astype(np.float32)
     np.save(tmp_path / "image.npy", image)
     for variable in model.variables:
@@ -99,7 +106,7 @@ def test_what_is_saved_is_what_is_loaded_in_another_process(tmp_path, rng):
     np.save(tmp_path / "restored.npy", model({"image": image})["restored"])
     printed = helpers.run_python(
         "import sys, pathlib, numpy as np, deepam_tf\n"
-        "folder = deepam_tf.pretrained._FOLDER = pathlib.Path(sys.argv[1])\n"
+        "folder = deepam_tf.restoration.cards.FOLDER = pathlib.Path(sys.argv[1])\n"
         "model = deepam_tf.load_pretrained('tiny')\n"
         "image, restored = (np.load(folder / f'{n}.npy') for n in ('image', 'restored'))\n"
         "print(model.name, np.array_equal(model({'image': image})['restored'], restored))",
@@ -110,8 +117,8 @@ def test_what_is_saved_is_what_is_loaded_in_another_process(tmp_path, rng):
 
 def test_damaged_weights_are_refused(tmp_path, monkeypatch):
     model = deepam_tf.DeepAM(1, filters=4, depth=3)
-    pretrained.save_pretrained(model, "tiny", {}, tmp_path)
-    monkeypatch.setattr(pretrained, "_FOLDER", tmp_path)
+    pretrained.write_pretrained(model, "tiny", {}, tmp_path)
+    monkeypatch.setattr(cards, "FOLDER", tmp_path)
     deepam_tf.load_pretrained("tiny")
     data = (tmp_path / "tiny.npz").read_bytes()
     (tmp_path / "tiny.npz").write_bytes(data[:-10])
@@ -131,3 +138,115 @@ def test_overrides_reach_the_model():
 def test_wrong_name_suggests_the_nearest():
     with pytest.raises(ValueError, match=r"Received: 'denoise_grey_s25'.*'denoise_gray_s25'"):
         deepam_tf.load_pretrained("denoise_grey_s25")
+
+
+def tiny_model(rng, **arguments):
+    model = deepam_tf.DeepAM(1, filters=4, depth=3, name="tiny", **arguments)
+    for variable in model.variables:
+        variable.assign(np.abs(rng.normal(size=variable.shape)))
+    return model
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"noise_level": True, "image_channels": 3, "pixel_unshuffle": 2, "rtol": 1e-3}],
+)
+def test_a_folder_brings_back_every_digit(arguments, tmp_path, rng):
+    model = tiny_model(rng, **arguments)
+    card = {"task": "test", "noise_stddev": 10 / 255, "training": {"data": "mine"}}
+    written = deepam_tf.save_pretrained(model, tmp_path / "mine", card)
+    again = deepam_tf.load_pretrained(tmp_path / "mine")
+    assert again.get_config() == {**model.get_config(), "name": "mine"}
+    for own, other in zip(model.variables, again.variables, strict=True):
+        np.testing.assert_array_equal(own, other)
+    assert pretrained.pretrained_card(str(tmp_path / "mine")) == written
+    assert {key: written[key] for key in card} == card
+    assert pretrained.noise_range(tmp_path / "mine") == (10 / 255, 10 / 255)
+
+
+@pytest.mark.slow
+def test_a_folder_is_read_in_another_process(tmp_path, rng):
+    model = tiny_model(rng)
+    deepam_tf.save_pretrained(model, tmp_path)
+    image = rng.uniform(size=(1, 9, 8, 1)).astype(np.float32)
+    np.save(tmp_path / "image.npy", image)
+    np.save(tmp_path / "restored.npy", model({"image": image})["restored"])
+    printed = helpers.run_python(
+        "import sys, pathlib, numpy as np, deepam_tf\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "model = deepam_tf.load_pretrained(folder)\n"
+        "image, restored = (np.load(folder / f'{n}.npy') for n in ('image', 'restored'))\n"
+        "print(np.array_equal(model({'image': image})['restored'], restored))",
+        str(tmp_path),
+    )
+    assert printed.strip() == "True"
+
+
+def test_the_card_is_there_in_words_for_people_and_for_hubs(tmp_path, rng):
+    card = {"task": "my: task", "license": "CC-BY-4.0", "limits": "none known", "scale": [4, 8]}
+    deepam_tf.save_pretrained(tiny_model(rng), tmp_path / "mine", card)
+    page = (tmp_path / "mine" / "README.md").read_text()
+    yaml = pytest.importorskip("yaml")
+    metadata = yaml.safe_load(page.split("---")[1])
+    assert metadata["license"] == "cc-by-4.0"
+    assert metadata["library_name"] == "keras"
+    for text in ("My: task.", "None known.", "Scales: 4, 8", 'load_pretrained("mine")'):
+        assert text in page
+
+
+def test_saving_again_leaves_other_files_alone(tmp_path, rng):
+    (tmp_path / "notes.txt").write_text("mine")
+    for _ in range(2):
+        model = tiny_model(rng)
+        deepam_tf.save_pretrained(model, tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    np.testing.assert_array_equal(
+        deepam_tf.load_pretrained(tmp_path).variables[0], model.variables[0]
+    )
+
+
+def test_a_card_that_json_does_not_hold_writes_nothing(tmp_path, rng):
+    with pytest.raises(TypeError):
+        deepam_tf.save_pretrained(tiny_model(rng), tmp_path / "mine", {"task": object()})
+    assert not (tmp_path / "mine").exists()
+
+
+def damage_model(folder):
+    card = json.loads((folder / "card.json").read_text())
+    card["model"]["invented"] = 1
+    (folder / "card.json").write_text(json.dumps(card))
+
+
+def exchange_weights(folder):
+    other = folder.parent / "other"
+    deepam_tf.save_pretrained(deepam_tf.DeepAM(2, filters=4, depth=3), other)
+    card = json.loads((folder / "card.json").read_text())
+    card["model"] = json.loads((other / "card.json").read_text())["model"]
+    (folder / "card.json").write_text(json.dumps(card))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "weights.npz").unlink(), "cannot be read"),
+        (lambda folder: (folder / "weights.npz").write_bytes(b"PK"), "checksum"),
+        (lambda folder: (folder / "card.json").write_text("{"), "a card is JSON"),
+        (lambda folder: (folder / "card.json").write_text("[]"), "a card is JSON"),
+        (damage_model, "this version cannot build"),
+        (exchange_weights, "not those of their card"),
+        (lambda folder: (folder / "card.json").unlink(), "a folder that `save_pretrained` wrote"),
+    ],
+)
+def test_damaged_folders_are_refused_by_name(damage, message, tmp_path, rng):
+    folder = tmp_path / "mine"
+    deepam_tf.save_pretrained(tiny_model(rng), folder)
+    damage(folder)
+    with pytest.raises(ValueError, match=message) as caught:
+        deepam_tf.load_pretrained(folder)
+    assert "mine" in str(caught.value)
+
+
+def test_only_our_models_are_saved(tmp_path):
+    with pytest.raises(TypeError, match="Received: a Sequential"):
+        deepam_tf.save_pretrained(keras.Sequential(), tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
