@@ -24,7 +24,7 @@ from training.configuration.recipes import find_recipe
 from training.configuration.settings import replace
 from training.data.inputs import hold_out, load_examples
 from training.data.tasks import find_task
-from training.train import train
+from training.fit.run import train
 
 __all__ = ["COMPARISONS", "curve", "main"]
 

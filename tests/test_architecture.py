@@ -27,7 +27,7 @@ ROOMS = {
         "cli",
         "__main__",
     ],
-    "training": ["configuration", "data", "fit", "evaluation"],
+    "training": ["configuration", "evaluation", "data", "fit"],
     "export": ["graph", "serving"],
 }
 """The rooms of each package, from the ground up: imports run downwards alone."""
@@ -126,3 +126,11 @@ def test_public_names_are_documented_with_an_example():
             assert "Args:" in doc or not inspect.signature(thing).parameters, name
             assert "Returns:" in doc, name
             assert ">>>" in doc, name
+
+
+@pytest.mark.parametrize("package", ["training", "export"])
+def test_no_command_is_the_library_of_another_module(package):
+    commands = {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__"}
+    for path in modules(package):
+        used = {name for name in imports(path) if name.startswith(f"{package}.")}
+        assert not {name.split(".")[1] for name in used} & commands, path

@@ -15,12 +15,9 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
-from collections.abc import Iterable
 
 import keras
-import numpy as np
 import rich.progress
-import tensorflow as tf
 
 from deepam_tf.files.atomic import whole_file, write_bytes
 from deepam_tf.files.pictures import ImageFileError
@@ -28,56 +25,10 @@ from training.configuration.run_folder import read_config
 from training.configuration.settings import replace, to_toml
 from training.data.inputs import load_examples
 from training.data.tasks import find_task
-from training.fit.trainer import make_model, normalizations
+from training.fit.averaging import average_weights, reestimate_statistics
+from training.fit.trainer import make_model
 
-__all__ = ["average_weights", "main", "reestimate_statistics"]
-
-
-def average_weights(models: list[keras.Model]) -> list[np.ndarray]:
-    """Mean of each weight over models of one architecture.
-
-    Args:
-        models: at least one model.
-
-    Returns:
-        Weights for `set_weights`.
-
-    Raises:
-        ValueError: if the models differ in number or shape of their weights.
-    """
-    weights = [model.get_weights() for model in models]
-    shapes = [[array.shape for array in one] for one in weights]
-    if any(other != shapes[0] for other in shapes):
-        raise ValueError("Models to average must have the same architecture.")
-    return [np.mean(arrays, axis=0) for arrays in zip(*weights, strict=True)]
-
-
-def reestimate_statistics(
-    model: keras.Model, batches: Iterable[dict[str, tf.Tensor]], *, on_batch=None
-) -> None:
-    """Set the moving statistics of batch normalisation to means over batches.
-
-    Args:
-        model: its batch normalisations are changed, nothing else.
-        batches: inputs of the model, noisy images and what else it takes.
-        on_batch: called after each batch.
-    """
-    layers = normalizations(model)
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.momentum = 0.0  # after a batch, the moving statistics are its own
-    run = tf.function(lambda batch: model(batch, training=True), reduce_retracing=True)
-    sums, count = [0.0] * (2 * len(layers)), 0
-    for batch in batches:
-        run(batch)
-        values = [v.numpy() for x in layers for v in (x.moving_mean, x.moving_variance)]
-        sums, count = [a + b for a, b in zip(sums, values, strict=True)], count + 1
-        if on_batch is not None:
-            on_batch()
-    for i, (layer, momentum) in enumerate(zip(layers, momenta, strict=True)):
-        layer.momentum = momentum
-        layer.moving_mean.assign(sums[2 * i] / count)
-        layer.moving_variance.assign(sums[2 * i + 1] / count)
+__all__ = ["main"]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from training import check_data
+from training.data import inspection
 from training.data.tasks import find_task
 
 
@@ -85,13 +86,13 @@ def test_what_may_be_meant_so_is_only_pointed_at(pairs, rng, capsys):
 def test_misalignment_is_measured_across_modalities(rng, shift):
     a = scene(rng).astype(np.float32)[..., np.newaxis] / 255
     b = np.roll(1 - 0.5 * a**2, shift, (0, 1))
-    assert check_data.misalignment(a, b) == pytest.approx(shift, abs=0.3)
+    assert inspection.misalignment(a, b) == pytest.approx(shift, abs=0.3)
 
 
 def test_edges_that_do_not_fit_say_nothing(rng):
     a, b = (scene(rng).astype(np.float32)[..., np.newaxis] / 255 for _ in range(2))
-    assert check_data.misalignment(a, b) is None
-    assert check_data.misalignment(np.zeros_like(a), b) is None
+    assert inspection.misalignment(a, b) is None
+    assert inspection.misalignment(np.zeros_like(a), b) is None
 
 
 def test_missing_and_empty_folders_end_with_one_line(tmp_path, capsys):

@@ -10,18 +10,18 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 import deepam_tf
 from tests.training.test_train import TINY
-from training import train
 from training.configuration.config import flat
 from training.configuration.settings import replace
 from training.fit import monitoring
 from training.fit.monitoring import ERROR_GAIN, Throughput, picture_sheet
+from training.fit.run import train
 
 
 @pytest.fixture
 def run(tmp_path, images):
     changes = {"monitor.pictures_every": 2, "monitor.picture_size": 24}
     config = replace(TINY, {"model.num_iterations": 2, **changes})
-    train.train(config, images, images.pick([0]), tmp_path / "run", verbose=0)
+    train(config, images, images.pick([0]), tmp_path / "run", verbose=0)
     return tmp_path / "run", config
 
 

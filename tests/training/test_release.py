@@ -9,8 +9,9 @@ import tensorflow as tf
 
 import deepam_tf
 from tests.training.test_train import NONE, TINY
-from training import average, release, train
+from training import average, release
 from training.configuration.settings import replace
+from training.fit import averaging, run
 
 
 @pytest.mark.slow
@@ -18,7 +19,7 @@ def test_average_of_runs_with_statistics_of_its_own(tmp_path, folder, images):
     models = []
     for name, seed in (("a", 0), ("b", 1)):
         config = replace(TINY, {"run.num_steps": 2, "run.seed": seed})
-        models.append(train.train(config, images, NONE, tmp_path / name, verbose=0))
+        models.append(run.train(config, images, NONE, tmp_path / name, verbose=0))
     code = average.main(
         [str(tmp_path / "a"), str(tmp_path / "b"), "--data", str(folder), "--out"]
         + [str(tmp_path / "c"), "--batches", "2"]
@@ -33,7 +34,7 @@ def test_average_of_runs_with_statistics_of_its_own(tmp_path, folder, images):
 def test_statistics_are_means_over_the_batches(rng):
     model = deepam_tf.DeepAM(1, filters=4, depth=3)
     batches = [tf.constant(rng.normal(size=(2, 8, 8, 1)), tf.float32) for _ in range(3)]
-    average.reestimate_statistics(model, batches)
+    averaging.reestimate_statistics(model, batches)
     layer = model.get_layer("iteration_1_aggregation")
     outputs = [layer.convolutions[0](batch).numpy() for batch in batches]
     expected = np.mean([x.mean(axis=(0, 1, 2)) for x in outputs], axis=0)
@@ -46,7 +47,7 @@ def test_statistics_are_means_over_the_batches(rng):
 def test_release_of_what_cannot_be_judged_writes_nothing(
     tmp_path, folder, images, monkeypatch, capsys
 ):
-    train.train(replace(TINY, {"run.num_steps": 2}), images, NONE, tmp_path / "run", verbose=0)
+    run.train(replace(TINY, {"run.num_steps": 2}), images, NONE, tmp_path / "run", verbose=0)
     weights = tmp_path / "package" / "restoration" / "weights"
     weights.mkdir(parents=True)
     monkeypatch.setattr(deepam_tf, "__file__", str(tmp_path / "package" / "__init__.py"))
@@ -64,7 +65,7 @@ def test_release_of_what_cannot_be_judged_writes_nothing(
 
 def test_release_measures_the_rounded_weights(tmp_path, folder, images, monkeypatch, capsys):
     config = replace(TINY, {"run.num_steps": 2})
-    train.train(config, images, NONE, tmp_path / "run", verbose=0)
+    run.train(config, images, NONE, tmp_path / "run", verbose=0)
     weights = tmp_path / "package" / "restoration" / "weights"
     weights.mkdir(parents=True)
     monkeypatch.setattr(deepam_tf, "__file__", str(tmp_path / "package" / "__init__.py"))

@@ -20,6 +20,7 @@ from training.configuration import run_folder
 from training.configuration.config import TrainingConfig
 from training.configuration.settings import replace
 from training.data.tasks import Examples, find_task
+from training.fit import run
 from training.fit.trainer import make_model, make_trainer
 
 TINY = replace(
@@ -50,7 +51,7 @@ def settings(**changes):
 
 
 def test_run_writes_model_checkpoints_and_scalars(tmp_path, images):
-    model = train.train(TINY, images, images.pick([0]), tmp_path / "run", verbose=0)
+    model = run.train(TINY, images, images.pick([0]), tmp_path / "run", verbose=0)
     loaded = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
     for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -69,9 +70,9 @@ def test_run_writes_model_checkpoints_and_scalars(tmp_path, images):
 def test_model_for_every_noise_level_trains_and_goes_on(tmp_path, images):
     changes = {"data.sigma": (0.0, 75.0), "model.pixel_unshuffle": 2, "model.residual": True}
     config = replace(TINY, changes)
-    train.train(config, images, images.pick([0]), tmp_path / "run", verbose=0)
+    run.train(config, images, images.pick([0]), tmp_path / "run", verbose=0)
     longer = replace(config, {"run.num_steps": 8})
-    model = train.train(longer, images, images.pick([0]), tmp_path / "run", verbose=0)
+    model = run.train(longer, images, images.pick([0]), tmp_path / "run", verbose=0)
     assert model.noise_level
     loaded = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
     x = {"image": tf.ones([1, 6, 6, 1]), "noise_stddev": tf.fill([1, 1, 1, 1], 0.1)}
@@ -93,7 +94,7 @@ class _StopAfter(keras.callbacks.Callback):
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, images, monkeypatch):
     changes = {"optimizer.name": "muon", "optimizer.average": 0.9}
     config = replace(TINY, {"model.num_iterations": 2, **changes})
-    whole = train.train(config, images, NONE, tmp_path / "whole", verbose=0)
+    whole = run.train(config, images, NONE, tmp_path / "whole", verbose=0)
 
     fit = keras.Model.fit
     monkeypatch.setattr(
@@ -102,9 +103,9 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, images, monkeypatch):
         lambda self, *a, callbacks, **k: fit(self, *a, callbacks=[*callbacks, _StopAfter(5)], **k),
     )
     with pytest.raises(KeyboardInterrupt):
-        train.train(config, images, NONE, tmp_path / "parts", verbose=0)
+        run.train(config, images, NONE, tmp_path / "parts", verbose=0)
     monkeypatch.setattr(keras.Model, "fit", fit)
-    resumed = train.train(config, images, NONE, tmp_path / "parts", verbose=0)
+    resumed = run.train(config, images, NONE, tmp_path / "parts", verbose=0)
 
     for a, b in zip(whole.variables, resumed.variables, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6, err_msg=a.path)
@@ -116,7 +117,7 @@ def test_a_run_can_end_with_the_mean_of_its_weights(tmp_path, images):
         changes |= {"schedule.name": "constant", "optimizer.average": average}
         changes |= {"schedule.warmup_steps": 0, "run.statistics": "moving"}
         out = tmp_path / f"{num_steps} {average}"
-        model = train.train(replace(TINY, changes), images, images.pick([0]), out, verbose=0)
+        model = run.train(replace(TINY, changes), images, images.pick([0]), out, verbose=0)
         return model.get_weights()
 
     after = [weights(n, 0.0) for n in (1, 2, 3)]
@@ -195,17 +196,17 @@ def test_bad_folders_end_with_one_line(tmp_path, folder, capsys):
 
 
 def test_a_run_goes_on_with_its_own_recipe_alone(tmp_path, images):
-    train.train(replace(TINY, {"run.num_steps": 2}), images, NONE, tmp_path, verbose=0)
+    run.train(replace(TINY, {"run.num_steps": 2}), images, NONE, tmp_path, verbose=0)
     other = replace(TINY, {"model.num_iterations": 2, "run.seed": 3})
     with pytest.raises(ValueError, match=r"other values of model.num_iterations, run.seed than"):
-        train.train(other, images, NONE, tmp_path, verbose=0)
+        run.train(other, images, NONE, tmp_path, verbose=0)
     (tmp_path / "config.toml").unlink()
     with pytest.raises(ValueError, match=r"fit its configuration.*Received"):
-        train.train(other, images, NONE, tmp_path, verbose=0)
+        run.train(other, images, NONE, tmp_path, verbose=0)
 
 
 def test_nan_stops_the_run_and_is_never_saved(tmp_path, images, monkeypatch):
-    train.train(replace(TINY, {"run.num_steps": 2}), images, NONE, tmp_path, verbose=0)
+    run.train(replace(TINY, {"run.num_steps": 2}), images, NONE, tmp_path, verbose=0)
     good = (tmp_path / "model.keras").read_bytes()
     crops, bad = train_data.denoising_crops, 4  # the fifth batch, in the third epoch
 
@@ -220,7 +221,7 @@ def test_nan_stops_the_run_and_is_never_saved(tmp_path, images, monkeypatch):
 
     monkeypatch.setattr(train_data, "denoising_crops", damaged)
     with pytest.raises(FloatingPointError, match=r"finite.*Received") as error:
-        train.train(TINY, images, NONE, tmp_path, verbose=0)
+        run.train(TINY, images, NONE, tmp_path, verbose=0)
     assert "at step 5, batch from" in str(error.value)
     assert str(tmp_path / "checkpoints" / "ckpt-2") in str(error.value)
     assert (tmp_path / "model.keras").read_bytes() == good
@@ -264,17 +265,17 @@ def test_record_tells_how_to_repeat_the_run(tmp_path, folder, capsys):
 def test_folder_and_disk_are_checked_before_the_first_step(tmp_path, images, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"must be writable. Received: .*Choose another"):
-        train.train(TINY, images, NONE, tmp_path / "file" / "run", verbose=0)
+        run.train(TINY, images, NONE, tmp_path / "file" / "run", verbose=0)
     usage = run_folder.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(run_folder.shutil, "disk_usage", lambda path: usage._replace(free=2**20))
     with pytest.raises(OSError, match=r"room for the whole run. Received: .* 1 MiB free"):
-        train.train(TINY, images, NONE, tmp_path / "run", verbose=0)
+        run.train(TINY, images, NONE, tmp_path / "run", verbose=0)
     assert not (tmp_path / "run" / "config.toml").exists()
 
 
 @pytest.mark.slow
 def test_estimate_of_the_disk_is_near_what_a_run_writes(tmp_path, images):
-    train.train(TINY, images, NONE, tmp_path, verbose=0)
+    run.train(TINY, images, NONE, tmp_path, verbose=0)
     written = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     task = find_task("denoise")
     trainer = make_trainer(make_model(TINY, task), TINY, task)
@@ -292,7 +293,7 @@ def test_a_full_disk_ends_the_run_with_the_last_checkpoint(tmp_path, images, mon
 
     monkeypatch.setattr(tf.train.CheckpointManager, "save", full)
     with pytest.raises(OSError, match=r"No space left.*ckpt-1: make room"):
-        train.train(TINY, images, NONE, tmp_path, verbose=0)
+        run.train(TINY, images, NONE, tmp_path, verbose=0)
     monkeypatch.setattr(tf.train.CheckpointManager, "save", save)
 
     def flushed(self, epoch, logs=None):  # TensorBoard meets the full disk first
@@ -301,8 +302,8 @@ def test_a_full_disk_ends_the_run_with_the_last_checkpoint(tmp_path, images, mon
     with monkeypatch.context() as patch:
         patch.setattr(keras.callbacks.TensorBoard, "on_epoch_begin", flushed)
         with pytest.raises(OSError, match=r"Received: events; No space left here. .*ckpt-1: make"):
-            train.train(TINY, images, NONE, tmp_path, verbose=0)
-    train.train(TINY, images, NONE, tmp_path, verbose=0)
+            run.train(TINY, images, NONE, tmp_path, verbose=0)
+    run.train(TINY, images, NONE, tmp_path, verbose=0)
     assert [start["first_step"] for start in json.loads((tmp_path / "run.json").read_text())] == [
         0,
         2,
@@ -315,6 +316,6 @@ def test_a_run_can_start_from_another(tmp_path, images):
     for variable in start.variables:
         variable.assign(variable + 0.01)
     still = replace(TINY, {"run.num_steps": 2, "optimizer.learning_rate": 0.0})
-    model = train.train(still, images, NONE, tmp_path, initial_model=start, verbose=0)
+    model = run.train(still, images, NONE, tmp_path, initial_model=start, verbose=0)
     for a, b in zip(model.trainable_variables, start.trainable_variables, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -1,7 +1,7 @@
 """What a training run is made of: typed values in six groups.
 
-No code branches on the name of a configuration; the shipped ones are in `training.recipes`,
-and `training.settings` reads and changes them.
+No code branches on the name of a configuration; the shipped ones are in
+`training.configuration.recipes`, and `training.configuration.settings` reads and changes them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Data:
     """What is restored from what.
 
     Attributes:
-        task: one of `training.tasks.TASKS`.
+        task: one of `training.data.tasks.TASKS`.
         image_channels: 1 or 3; the images to restore are converted.
         sigma: standard deviation of the noise, 0..255; two numbers: any level between them,
             told to the model.

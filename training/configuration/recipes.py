@@ -48,7 +48,7 @@ FAST_DEPTH = {
     "run.loss": "huber",
 }
 
-TASKS: dict[str, dict[str, Any]] = {
+PROBLEMS: dict[str, dict[str, Any]] = {
     **{
         f"denoise_s{sigma}_k{k}": {
             "data.sigma": sigma,
@@ -80,8 +80,8 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 
 RECIPES: dict[str, TrainingConfig] = {
-    f"{task}_{way}": replace(TrainingConfig(), {**training, **values})
-    for task, values in TASKS.items()
+    f"{problem}_{way}": replace(TrainingConfig(), {**training, **values})
+    for problem, values in PROBLEMS.items()
     for way, training in {"paper": PAPER, "fast": FAST}.items()
 }
 for scale in (4, 8, 16):

@@ -15,12 +15,18 @@ import numpy as np
 import tensorflow as tf
 
 from deepam_tf import data, degradations, image_io, metrics, sampling
+from deepam_tf.restoration.tiles import Restorer
 from training.configuration.config import Data, TrainingConfig
 from training.configuration.settings import nearest
+from training.evaluation import denoising, depth, fusion
 
 __all__ = ["TASKS", "Examples", "Task", "find_task", "noise_range"]
 
 Paths = tuple[pathlib.Path, ...]
+Figures = dict[str, dict[str, float]]
+
+SIGMAS = (15, 25, 50)
+"""Levels at which a model for all levels is judged: those of the literature."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +71,10 @@ class Task:
             whole validation image, by its number, `[1, H, W, C]` (the weight `[1, H, W]`).
         model_inputs: arguments of `DeepAM` that say what it takes.
         metrics: of the restored image, new ones at each call; they get the weight.
+        figures: what a trained model reaches on a folder of test data, by what goes behind the
+            folder's name where there are several.
+        limits: what the card of its weights says of the data they were trained for.
+        zero_is_unknown: whether the target is a map in which 0 stands for nothing measured.
         contrast: of an example among all, what 1 of the model's unit is of the full scale of
             the data, in which losses and metrics are measured; None: they are the same.
     """
@@ -76,6 +86,9 @@ class Task:
     observe: Callable[[Any, Data, int], tuple]
     model_inputs: Callable[[Data], dict[str, Any]]
     metrics: Callable[[], list[keras.metrics.Metric]]
+    figures: Callable[[pathlib.Path, Restorer, Data], Figures]
+    limits: Callable[[Data], dict[str, Any]]
+    zero_is_unknown: bool = False
     contrast: Callable[[Any, Examples], float] | None = None
 
     def list_folder(self, folder: pathlib.Path) -> list[Paths]:
@@ -125,6 +138,40 @@ def noise_range(values: Data) -> float | tuple[float, float]:
         low, high = values.sigma
         return low / 255, high / 255
     return values.sigma / 255
+
+
+def _scales(values: Data) -> list[int]:
+    return sorted(set(values.scale if isinstance(values.scale, tuple) else (values.scale,)))
+
+
+def _noise_levels(values: Data) -> dict[str, float]:
+    """What to add to the name of a dataset, and the level it stands for."""
+    level = noise_range(values)
+    if isinstance(level, tuple):
+        return {f", sigma {sigma}": sigma / 255 for sigma in SIGMAS}
+    return {"": level}
+
+
+def _denoising_figures(folder: pathlib.Path, restorer: Restorer, values: Data) -> Figures:
+    return {
+        suffix: denoising.figures(folder, restorer, level, channels=values.image_channels)
+        for suffix, level in _noise_levels(values).items()
+    }
+
+
+def _fusion_figures(folder: pathlib.Path, restorer: Restorer, values: Data) -> Figures:
+    return {
+        suffix: fusion.figures(folder, restorer, level)
+        for suffix, level in _noise_levels(values).items()
+    }
+
+
+def _depth_figures(folder: pathlib.Path, restorer: Restorer, values: Data) -> Figures:
+    return {
+        f", x{scale}": depth.figures(folder, restorer, scale, border=values.border)
+        for scale in _scales(values)
+        if scale > 1
+    }
 
 
 def _read_image(paths: Paths, values: Data):
@@ -190,31 +237,31 @@ def _noisy(item, values: Data, number: int):
     return inputs, clean
 
 
-def _known_range(depth: np.ndarray) -> tuple[float, float]:
-    low, high = (float(x) for x in (depth[depth > 0].min(), depth.max()))
+def _known_range(map_: np.ndarray) -> tuple[float, float]:
+    low, high = (float(x) for x in (map_[map_ > 0].min(), map_.max()))
     return low, max(high - low, 1.0)
 
 
 def _map_contrast(item, examples: Examples) -> float:
-    depth, _ = item
-    share = _known_range(depth)[1] / np.iinfo(depth.dtype).max
+    map_, _ = item
+    share = _known_range(map_)[1] / np.iinfo(map_.dtype).max
     return share / data.full_scale([other for other, _ in examples.items])
 
 
 def _coarse(item, values: Data, number: int):
     del number  # nothing is random
-    depth, guide = item
+    map_, guide = item
     scale = values.validation_scale
-    known = depth > 0
-    low, extent = _known_range(depth)
-    depth = ((depth.astype(np.float32) - low) / extent * known)[np.newaxis]
+    known = map_ > 0
+    low, extent = _known_range(map_)
+    target = ((map_.astype(np.float32) - low) / extent * known)[np.newaxis]
     weight = known[np.newaxis].astype(np.float32)
-    samples, valid = (sampling.take_samples(tf.constant(x), scale) for x in (depth, weight))
+    samples, valid = (sampling.take_samples(tf.constant(x), scale) for x in (target, weight))
     image, mask = sampling.interpolate_samples(
-        samples, valid, depth.shape[1:3], scale, limited=True
+        samples, valid, target.shape[1:3], scale, limited=True
     )
     inputs = {"image": image.numpy(), "mask": mask.numpy(), "guide": _unit(guide)}
-    return inputs, depth, weight[..., 0]
+    return inputs, target, weight[..., 0]
 
 
 TASKS = {
@@ -226,6 +273,8 @@ TASKS = {
         observe=_noisy,
         model_inputs=lambda values: {"noise_level": isinstance(values.sigma, tuple)},
         metrics=lambda: [metrics.PSNR()],
+        figures=_denoising_figures,
+        limits=lambda values: {"noise_stddev": noise_range(values)},
     ),
     "depth": Task(
         folder="depth/ with depth or disparity, 0 where unknown, and rgb/ of the same names",
@@ -239,6 +288,9 @@ TASKS = {
             metrics.BadMatchingPercentage(3 / 255),
             keras.metrics.RootMeanSquaredError(name="rmse"),
         ],
+        figures=_depth_figures,
+        limits=lambda values: {"scale": _scales(values)},
+        zero_is_unknown=True,
         contrast=_map_contrast,
     ),
     "nir": Task(
@@ -252,5 +304,7 @@ TASKS = {
             "noise_level": isinstance(values.sigma, tuple),
         },
         metrics=lambda: [metrics.PSNR()],
+        figures=_fusion_figures,
+        limits=lambda values: {"noise_stddev": noise_range(values)},
     ),
 }

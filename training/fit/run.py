@@ -1,0 +1,145 @@
+"""One run of training: begun, or gone on with, and saved."""
+
+from __future__ import annotations
+
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from deepam_tf import DeepAM
+from deepam_tf.files.atomic import whole_file
+from training.configuration import run_folder
+from training.configuration.config import TrainingConfig
+from training.data.tasks import Examples, Task, find_task
+from training.fit import distributed
+from training.fit.callbacks import ResumableCheckpoint, StopOnNaN
+from training.fit.monitoring import make_monitors
+from training.fit.trainer import Trainer, make_model, make_trainer
+from training.fit.warm_start import adopt_weights
+
+__all__ = ["train"]
+
+
+def train(
+    config: TrainingConfig,
+    examples: Examples,
+    validation: Examples,
+    out: pathlib.Path,
+    *,
+    initial_model: keras.Model | None = None,
+    command: str | None = None,
+    strategy: str = "one",
+    verbose: str | int = "auto",
+) -> DeepAM:
+    """Train a model, or go on training it, and save it.
+
+    Args:
+        config: the recipe.
+        examples: what to cut the training crops from.
+        validation: restored whole after each epoch.
+        out: folder of the run, see `training.configuration.run_folder`.
+        initial_model: whose weights to start from, see `training.fit.warm_start`.
+        command: what to note in the run's record.
+        strategy: one of `training.fit.distributed.STRATEGIES`.
+        verbose: of `keras.Model.fit`; 1 is a progress bar.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        ValueError: if something does not fit together.
+        OSError: if the folder cannot be written to, or has no room.
+        FloatingPointError: if the loss became NaN or infinite.
+    """
+    task = find_task(config.data.task)
+    devices = distributed.make_strategy(strategy, config)
+    keras.utils.set_random_seed(config.run.seed)
+    with devices.scope():
+        model = make_model(config, task)
+        if initial_model is not None:
+            adopt_weights(model, initial_model)
+        trainer = make_trainer(model, config, task)
+    checkpoint = ResumableCheckpoint(out / "checkpoints", trainer)
+    writes = distributed.is_chief(devices)
+    if writes:
+        run_folder.check_room(out, run_folder.bytes_of_run(trainer, config))
+    run_folder.check_same_recipe(config, out)
+    checkpoint.restore()
+    step = trainer.steps_done
+    callbacks: list[keras.callbacks.Callback] = [
+        StopOnNaN(lambda batch: task.sources(examples, config, batch), checkpoint)
+    ]
+    if writes:
+        run_folder.write_record(out, config, step=step, command=command)
+        shown = validation if validation.items else examples
+        inputs, target, *_ = task.observe(shown.items[0], config.data, 0)
+        metrics = [metric.name for metric in task.metrics()]
+        if config.optimizer.average:
+            callbacks.append(keras.callbacks.SwapEMAWeights())
+        callbacks += [checkpoint, *make_monitors(out, config, model, inputs, target, metrics)]
+    batches = task.crops(examples, config, step).map(trainer.spread)
+    held_out = _validation(validation, examples, trainer, config, task) if writes else None
+    length = {
+        "epochs": config.run.num_steps // config.run.steps_per_epoch,
+        "initial_epoch": step // config.run.steps_per_epoch,
+        "steps_per_epoch": config.run.steps_per_epoch,
+    }
+    with checkpoint.report_full_disk():
+        if strategy == "one":
+            trainer.fit(
+                batches,
+                shuffle=False,  # the pipeline is in random order already
+                validation_data=held_out,
+                callbacks=callbacks,
+                verbose=verbose,
+                **length,
+            )
+        else:
+            with distributed.synchronized(model), distributed.worker_errors(checkpoint):
+                distributed.fit_replicas(
+                    trainer,
+                    batches,
+                    devices,
+                    callbacks=callbacks,
+                    validate=lambda: (
+                        distributed.validate(trainer, held_out, task.metrics) if held_out else {}
+                    ),
+                    verbose=verbose if writes else 0,
+                    **length,
+                )
+    if writes:
+        with whole_file(out / "model.keras") as temporary:
+            model.save(temporary)
+    return model
+
+
+def _validation(
+    validation: Examples,
+    examples: Examples,
+    trainer: Trainer,
+    config: TrainingConfig,
+    task: Task,
+) -> tf.data.Dataset | None:
+    """Whole images, observed by the evaluation protocol, one a batch."""
+    if not validation.items:
+        return None
+
+    def pairs():
+        for number, item in enumerate(validation.items):
+            inputs, *rest = task.observe(item, config.data, number)
+            if task.contrast is not None:
+                inputs["contrast"] = np.full(
+                    [1, 1, 1, 1], task.contrast(item, examples), np.float32
+                )
+            yield trainer.spread(inputs, *({"restored": array} for array in rest))
+
+    def specification(array):
+        size = [1, 1] if array.shape[1:3] == (1, 1) else [None, None]
+        return tf.TensorSpec([1, *size, *array.shape[3:]], tf.float32)
+
+    signature = tf.nest.map_structure(specification, next(pairs()))
+    dataset = tf.data.Dataset.from_generator(pairs, output_signature=signature)
+    # Keras 3.15 counts one batch too many where it is not told how many there are.
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(validation)))
