@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import rich.console
 import rich.progress
@@ -14,6 +17,7 @@ __all__ = [
     "output",
     "progress_bar",
     "size",
+    "tile_progress",
 ]
 
 SOME_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -32,6 +36,26 @@ def progress_bar() -> rich.progress.Progress:
         transient=True,
         disable=not errors.is_terminal,
     )
+
+
+@contextlib.contextmanager
+def tile_progress(
+    progress: rich.progress.Progress, description: str
+) -> Iterator[Callable[[int, int], None]]:
+    """A line of the bar for one picture, as long as it is worked on.
+
+    Args:
+        progress: the bar.
+        description: what stands before the line.
+
+    Yields:
+        What `restore_picture` takes as `on_progress`.
+    """
+    task = progress.add_task(description, total=None)
+    try:
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+    finally:
+        progress.remove_task(task)
 
 
 def size(image: np.ndarray) -> str:

@@ -7,21 +7,21 @@ import pathlib
 
 import deepam_tf
 from deepam_tf.files.pictures import MAX_MEGAPIXELS
+from deepam_tf.restoration.defaults import (
+    COLOR_MODEL,
+    DEPTH_MODEL,
+    FUSION_MODEL,
+    GRAY_MODEL,
+    TILE,
+)
 
 __all__ = [
     "CLASSICAL_METHODS",
-    "COLOR_MODEL",
     "DEMO_PICTURE",
-    "DEPTH_MODEL",
-    "FUSION_MODEL",
-    "GRAY_MODEL",
     "SHELLS",
     "make_parser",
 ]
 
-GRAY_MODEL, COLOR_MODEL = "denoise_gray", "denoise_color"
-DEPTH_MODEL = "upsample_depth"
-FUSION_MODEL = "fuse_nir"
 CLASSICAL_METHODS = ("tv", "l0", "lp")
 """Names of `deepam_tf.classical.METHODS`, whose module imports TensorFlow."""
 SHELLS = ("bash", "zsh")
@@ -192,7 +192,10 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
     """Options of every command that reads and writes pictures."""
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.add_argument(
-        "--tile", type=_positive_int, default=512, help="tile side in pixels; bounds memory (512)"
+        "--tile",
+        type=_positive_int,
+        default=TILE,
+        help=f"tile side in pixels; bounds memory ({TILE})",
     )
     parser.add_argument(
         "--max-megapixels",

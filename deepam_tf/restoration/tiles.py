@@ -81,6 +81,11 @@ class Restorer:
         }
         self._run = tf.function(run, input_signature=[signature])
 
+    @property
+    def guide_channels(self) -> int:
+        """Channels of the guide that the model takes; 0 where it takes none."""
+        return self._companions.get("guide", 0)
+
     def count_tiles(self, height: int, width: int) -> int:
         """How many tiles an image of that size is restored in."""
         return -(-height // self.tile) * -(-width // self.tile)

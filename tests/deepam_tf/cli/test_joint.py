@@ -8,7 +8,8 @@ import pytest
 
 import deepam_tf
 from deepam_tf import cli
-from deepam_tf.cli import fuse, upsample
+from deepam_tf.cli import upsample
+from deepam_tf.restoration import picture
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +25,17 @@ def models():
 
 @pytest.fixture
 def run(models, monkeypatch, capsys):
-    for command in (fuse, upsample):
-        monkeypatch.setattr(command, "load_pretrained", lambda name, dtype: models[name])
-    monkeypatch.setattr(fuse, "noise_range", lambda name: (0.0, 0.3))
+    for module in (picture, upsample):
+        monkeypatch.setattr(module, "load_pretrained", lambda name, dtype: models[name])
+    monkeypatch.setattr(picture, "noise_range", lambda name: (0.0, 0.3))
+    picture._cached_restorer.cache_clear()
 
     def call(*arguments) -> tuple[int, str, str]:
         code = cli.main([str(argument) for argument in arguments])
         return code, *capsys.readouterr()
 
-    return call
+    yield call
+    picture._cached_restorer.cache_clear()  # of models that are none
 
 
 @pytest.fixture

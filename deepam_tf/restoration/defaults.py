@@ -1,0 +1,11 @@
+"""Which weights are taken where nobody asked for others. Nothing here waits for TensorFlow."""
+
+from __future__ import annotations
+
+__all__ = ["COLOR_MODEL", "DEPTH_MODEL", "FUSION_MODEL", "GRAY_MODEL", "TILE"]
+
+GRAY_MODEL, COLOR_MODEL = "denoise_gray", "denoise_color"
+DEPTH_MODEL = "upsample_depth"
+FUSION_MODEL = "fuse_nir"
+TILE = 512
+"""Side of the tiles in pixels."""

@@ -1,0 +1,310 @@
+"""From a decoded picture to a restored one: noise, weights, restoration, and what there is to say.
+
+The command, a server and a page all do this, and do it by the one function here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from deepam_tf.classical.denoisers import METHODS
+from deepam_tf.data.noise import (
+    PoissonGaussian,
+    estimate_noise_stddev,
+    estimate_poisson_gaussian,
+)
+from deepam_tf.files.pairs import to_channels
+from deepam_tf.files.pictures import Picture
+from deepam_tf.networks.deepam import DeepAM
+from deepam_tf.restoration.defaults import COLOR_MODEL, FUSION_MODEL, GRAY_MODEL, TILE
+from deepam_tf.restoration.pretrained import load_pretrained, noise_range, pretrained_card
+from deepam_tf.restoration.tiles import Restorer
+
+__all__ = ["ESTIMATES", "Noise", "Note", "RestoredPicture", "restore_picture"]
+
+_LEAST_STDDEV = 0.1 / 255  # a classical regulariser has no meaning without noise
+_TOLERANCE = 0.5 / 255  # how far beyond their range weights are used without a word
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """What the noise of a picture was taken to be.
+
+    Attributes:
+        kind: one of `ESTIMATES`; `"white"` for a level that was given.
+        levels: its variance where the clean value is `x`, `gain x + variance`, in units of
+            [0, 1]; of white noise the gain is 0.
+        estimated: whether it was measured on the picture, not given.
+    """
+
+    kind: str
+    levels: PoissonGaussian
+    estimated: bool
+
+    def stddev(self, value: float = 0.5) -> float:
+        """The standard deviation where the clean value is `value`, both in units of [0, 1]."""
+        return float(np.sqrt(self.levels.gain * value + self.levels.variance))
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """One thing that whoever asked for a restoration should hear.
+
+    Attributes:
+        kind: `"noise"`: what was estimated; `"range"`: the weights were not trained for it.
+        text: one line for people; levels of noise are on the 0..255 scale.
+    """
+
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclasses.dataclass(frozen=True)
+class RestoredPicture:
+    """A restored picture and what was found out on the way.
+
+    Attributes:
+        picture: the picture given, with restored `pixels`, not clipped; all else as it was.
+        noise: what its noise was taken to be.
+        model_name: the weights, or the classical method.
+        notes: what there is to say, in the order in which it was found.
+    """
+
+    picture: Picture
+    noise: Noise
+    model_name: str
+    notes: tuple[Note, ...]
+
+
+def _white(pixels: np.ndarray) -> PoissonGaussian:
+    return PoissonGaussian(0.0, estimate_noise_stddev(pixels) ** 2)
+
+
+ESTIMATES: dict[str, Callable[[np.ndarray], PoissonGaussian]] = {
+    "white": _white,
+    "signal-dependent": estimate_poisson_gaussian,
+}
+"""How each kind of noise is measured on `[H, W, C]` pixels in [0, 1]."""
+
+
+def restore_picture(
+    picture: Picture,
+    guide: Picture | None = None,
+    *,
+    noise: float | str | PoissonGaussian = "white",
+    model: str | os.PathLike | DeepAM | None = None,
+    method: str = "deepam",
+    dtype: str = "float32",
+    tile: int = TILE,
+    self_ensemble: bool = False,
+    on_note: Callable[[Note], object] = lambda note: None,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
+) -> RestoredPicture:
+    """Remove the noise of a decoded picture, by the weights that suit it.
+
+    Safe to call from several threads: models are loaded once and shared.
+
+    Args:
+        picture: what `image_io.read` returns.
+        guide: a clean picture of the same view and size, near infrared or flash; None:
+            there is none.
+        noise: standard deviation of white noise in units of [0, 1]; or the levels of a known
+            sensor; or one of `ESTIMATES`: noise of that kind is measured on the picture.
+        model: weights that `load_pretrained` takes, or a model of one's own. By default
+            `fuse_nir` with a guide; without one `denoise_color` for pictures in colour,
+            `denoise_gray` for others, also where a gray picture is stored in three equal
+            channels.
+        method: `"deepam"`, or a classical regulariser, one of `classical.METHODS`, which takes
+            white noise and neither guide nor model.
+        dtype: Keras dtype policy of loaded weights, `"float32"` or `"mixed_bfloat16"`.
+        tile: see `Restorer`.
+        self_ensemble: see `Restorer`.
+        on_note: called with every note as soon as there is one.
+        on_progress: called with the numbers of tiles that are done and that there are,
+            before the first and after each. An exception that it raises ends the
+            restoration and goes on to the caller.
+
+    Returns:
+        The restored picture, its pixels `[H, W, C]` float32 and not clipped, and what was
+        found out.
+
+    Raises:
+        ValueError: if an argument is out of its range, the model does not take what is
+            given, the sizes of picture and guide differ, or the picture is too small to
+            measure its noise.
+
+    Example:
+        >>> noisy = np.random.default_rng(0).normal(0.5, 0.1, [40, 40, 1]).astype(np.float32)
+        >>> picture = deepam_tf.image_io.Picture(noisy, None, np.dtype("uint8"))
+        >>> result = deepam_tf.restore_picture(picture)
+        >>> result.model_name, round(result.noise.stddev(), 2)
+        ('denoise_gray', 0.1)
+        >>> bool(result.picture.pixels.std() < 0.3 * noisy.std())
+        True
+    """
+    _check_method(method, guide, model, noise, dtype)
+    notes: list[Note] = []
+
+    def say(kind: str, text: str) -> None:
+        notes.append(Note(kind, text))
+        on_note(notes[-1])
+
+    if guide is not None and guide.pixels.shape[:2] != picture.pixels.shape[:2]:
+        raise ValueError(
+            "`guide` must have the size of `picture`. Received: "
+            f"{guide.pixels.shape[:2]} and {picture.pixels.shape[:2]}, height and width."
+        )
+    found = _found_noise(picture.pixels, noise)
+    if found.estimated:
+        say("noise", _described(found))
+    if method != "deepam":
+        restorer = _classical_restorer(
+            method, max(found.stddev(), _LEAST_STDDEV), tile, self_ensemble
+        )
+        model_name = method
+    else:
+        model = model if model is not None else _default_model(picture.pixels, guide)
+        if isinstance(model, DeepAM):
+            model_name = model.name
+            restorer = Restorer(model, tile=tile, self_ensemble=self_ensemble)
+        else:
+            model_name = os.fspath(model)
+            _say_range(model_name, found, say)
+            restorer = _shared_restorer(model_name, dtype, tile, self_ensemble)
+    level = _level(found, picture.pixels, restorer, model_name)
+    pixels = picture.pixels
+    companions = {}
+    if guide is not None:
+        if not restorer.guide_channels:
+            raise ValueError(f"`model` must take a guide. Received: {model_name!r}.")
+        pixels = to_channels(pixels, restorer.image_channels)
+        companions["guide"] = to_channels(guide.pixels, restorer.guide_channels)
+    total = restorer.count_tiles(*pixels.shape[:2])
+    done = 0
+
+    def on_tile() -> None:
+        nonlocal done
+        done += 1
+        on_progress(done, total)
+
+    on_progress(0, total)
+    restored = restorer(pixels, noise_stddev=level, on_tile=on_tile, **companions)
+    restored = to_channels(restored, picture.pixels.shape[-1])
+    return RestoredPicture(
+        dataclasses.replace(picture, pixels=restored), found, model_name, tuple(notes)
+    )
+
+
+def _check_method(method, guide, model, noise, dtype) -> None:
+    """Arguments that go together."""
+    if method == "deepam":
+        return
+    if method not in METHODS:
+        raise ValueError(
+            f"`method` must be one of {['deepam', *METHODS]}. Received: method={method!r}."
+        )
+    white = not isinstance(noise, PoissonGaussian) and noise != "signal-dependent"
+    if guide is not None or model is not None or not white or dtype != "float32":
+        raise ValueError(
+            f"`method`={method!r} takes white noise and neither guide, model nor dtype. Received: "
+            f"guide={'None' if guide is None else 'a picture'}, model={model!r}, "
+            f"noise={noise!r}, dtype={dtype!r}."
+        )
+
+
+def _found_noise(pixels: np.ndarray, noise: float | str | PoissonGaussian) -> Noise:
+    """The noise that was given, or that is estimated."""
+    if isinstance(noise, PoissonGaussian):
+        return Noise("signal-dependent", noise, estimated=False)
+    if isinstance(noise, str):
+        if noise not in ESTIMATES:
+            raise ValueError(
+                f"`noise` must be a number or one of {list(ESTIMATES)}. Received: {noise!r}."
+            )
+        return Noise(noise, ESTIMATES[noise](pixels), estimated=True)
+    if not 0 <= noise <= 1:
+        raise ValueError(
+            "`noise` must be a standard deviation in units of [0, 1]. "
+            f"Received: {noise}. Divide sigma of the 0..255 scale by 255."
+        )
+    return Noise("white", PoissonGaussian(0.0, float(noise) ** 2), estimated=False)
+
+
+def _described(noise: Noise) -> str:
+    dark, bright = (255 * noise.stddev(value) for value in (0.0, 1.0))
+    if noise.levels.gain == 0:
+        return f"noise estimated, sigma {dark:.1f}"
+    return f"noise estimated, sigma {dark:.1f} in black to {bright:.1f} in white"
+
+
+def _default_model(pixels: np.ndarray, guide: Picture | None) -> str:
+    """Name of the weights for a picture."""
+    if guide is not None:
+        return FUSION_MODEL
+    # A gray picture in a colour file has the same noise in all channels, which the weights for
+    # colour would take for the picture.
+    colorful = pixels.shape[-1] == 3 and bool(np.any(pixels[..., :1] != pixels[..., 1:]))
+    return COLOR_MODEL if colorful else GRAY_MODEL
+
+
+def _say_range(name: str, noise: Noise, say: Callable[[str, str], None]) -> None:
+    """A note where shipped weights were trained for other levels than the picture's."""
+    low, high = noise_range(name)
+    if noise.kind != "white":  # a map of levels has no single one to compare
+        return
+    stddev = noise.stddev()
+    if low - _TOLERANCE <= stddev <= high + _TOLERANCE:
+        return
+    levels = f"sigma {255 * low:g}" + (f" to {255 * high:g}" if high > low else " alone")
+    say(
+        "range",
+        f"{name} was trained for {levels}; at sigma {255 * stddev:.3g} it removes too "
+        f"{'little' if stddev > high else 'much'}.",
+    )
+
+
+def _level(noise: Noise, pixels: np.ndarray, restorer: Restorer, model_name: str):
+    """What a model that takes the noise level is given: a number or a map."""
+    if not restorer.takes_noise_stddev:
+        if noise.kind == "signal-dependent":
+            raise ValueError(
+                "Noise that depends on the signal needs weights that take its level. "
+                f"Received: {model_name!r}. {GRAY_MODEL} does."
+            )
+        return None
+    return noise.stddev() if noise.levels.gain == 0 else noise.levels.stddev_map(pixels)
+
+
+_LOADING = threading.Lock()
+
+
+def _shared_restorer(name: str, dtype: str, tile: int, self_ensemble: bool) -> Restorer:
+    """A restorer of shipped weights, made once for all threads."""
+    checksum = pretrained_card(name)["sha256"]
+    with _LOADING:
+        return _cached_restorer(name, checksum, dtype, tile, self_ensemble)
+
+
+@functools.lru_cache(maxsize=8)
+def _cached_restorer(
+    name: str, checksum: str, dtype: str, tile: int, self_ensemble: bool
+) -> Restorer:
+    """The checksum tells a folder from what it held before."""
+    del checksum
+    return Restorer(load_pretrained(name, dtype=dtype), tile=tile, self_ensemble=self_ensemble)
+
+
+@functools.lru_cache(maxsize=1)
+def _classical_restorer(method: str, stddev: float, tile: int, self_ensemble: bool) -> Restorer:
+    """The last one is kept: a level that was given is that of many pictures."""
+    denoise = functools.partial(METHODS[method], noise_stddev=stddev)
+    return Restorer(denoise, tile=tile, self_ensemble=self_ensemble)
