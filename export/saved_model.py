@@ -12,7 +12,7 @@ import argparse
 import pathlib
 import sys
 
-from export.graph.artefact import ExportError, describe
+from export.graph.artefact import AGREEMENTS, ExportError, describe
 from export.graph.saving import MAX_MEGAPIXELS, save
 from export.graph.sources import load_model
 
@@ -29,6 +29,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version", type=int, help="default: one above the largest there is")
     parser.add_argument("--rtol", type=float, help="tolerance of the solves, default the model's")
     parser.add_argument("--max-steps", type=int, help="of each solve, default the model's")
+    parser.add_argument(
+        "--dtype",
+        choices=AGREEMENTS,
+        default="float32",
+        help="precision of the networks, whatever it was in training (float32)",
+    )
     parser.add_argument("--max-megapixels", type=float, default=MAX_MEGAPIXELS, metavar="N")
     args = parser.parse_args(argv)
     try:
@@ -38,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
             version=args.version,
             rtol=args.rtol,
             max_steps=args.max_steps,
+            dtype=args.dtype,
             max_megapixels=args.max_megapixels,
         )
     except ExportError as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import signal
 import sys
 
 from export.graph.artefact import ExportError
@@ -40,6 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     except ExportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    # The way a service manager or a container ends: MLServer must end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with server(
         args.root,
         python,

@@ -2,9 +2,9 @@
 
     python -m training.evaluate_depth --data NYU_TEST --tune NYU_TRAIN --border 10
 
-Protocol: depth maps of 8 bit as they are, 0..255; a border is cut off first, where asked for;
-every `scale`-th pixel is kept, the first at `scale // 2`; results are not rounded. Bad: more
-than 3 levels from the truth. Pixels that are 0 in the truth do not count.
+Protocol: depth maps in 0..255, those of 16 bit divided by 257; a border is cut off first, where
+asked for; every `scale`-th pixel is kept, the first at `scale // 2`; results are not rounded.
+Bad: more than 3 levels from the truth. Pixels that are 0 in the truth do not count.
 """
 
 from __future__ import annotations

@@ -37,8 +37,6 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         config = replace(find_recipe(args.config), read_values(args.settings))
-        if args.shards < 1:
-            raise ValueError(f"--shards must be at least 1. Received: {args.shards}.")
         task = find_task(config.data.task)
         examples = load_examples(args.data, config.data, task)
         paths = write_shards(examples, task, args.out, args.shards)

@@ -89,8 +89,9 @@ def random_crops(
                 "Every image must have a guide of its size. "
                 f"Received: {len(sizes)} images and {len(part)} guides, or other sizes."
             )
-    stored = [_Store(same_dtype(part)) for part in parts]
-    shapes = tf.constant(sizes, tf.int64)
+    with tf.device("CPU:0"):  # where the pipeline runs: a GPU's memory is for the network
+        stored = [_Store(same_dtype(part)) for part in parts]
+        shapes = tf.constant(sizes, tf.int64)
     draw = crop_drawer(sizes, crop_size)
 
     def sample(index: tf.Tensor):

@@ -24,6 +24,7 @@ def _hidden_layers(filters: int, depth: int, policy) -> tuple[list, list]:
             filters,
             3,
             padding="same",
+            data_format="channels_last",  # whatever keras.json says
             use_bias=False,  # batch normalisation follows, which removes any bias
             kernel_initializer="he_normal",
             dtype=policy,
@@ -186,6 +187,7 @@ class AggregationNetwork(keras.layers.Layer):
             2 * image_channels * block,
             3,
             padding="same",
+            data_format="channels_last",
             kernel_initializer=keras.initializers.RandomNormal(stddev=1e-3),
             dtype=policy,
             name="v_head",
@@ -194,6 +196,7 @@ class AggregationNetwork(keras.layers.Layer):
             block,
             3,
             padding="same",
+            data_format="channels_last",
             kernel_initializer=keras.initializers.RandomNormal(stddev=1e-3),
             bias_initializer=keras.initializers.Constant(1.0 - gamma_min),
             dtype=policy,
@@ -204,7 +207,9 @@ class AggregationNetwork(keras.layers.Layer):
             self.guidance = GuidanceNetwork(filters, dtype=policy, name="guidance")
 
     def build(self, input_shape) -> None:
-        shapes = input_shape if isinstance(input_shape, list) else [input_shape]
+        # A shape is a tuple from Keras, a list from a file; of several inputs there are several.
+        several = isinstance(input_shape[0], (list, tuple))
+        shapes = list(input_shape) if several else [input_shape]
         block = self.pixel_unshuffle**2
         if self.guidance is not None:
             *shapes, guide = shapes

@@ -108,6 +108,11 @@ class DeepAM(keras.Model):
             raise TypeError(f"DeepAM takes no arguments of other names. Received: {unknown}.")
         if num_iterations < 1:
             raise ValueError(f"`num_iterations` must be at least 1. Received: {num_iterations}.")
+        if image_channels not in (1, 3):
+            raise ValueError(
+                "`image_channels` must be 1 (gray) or 3 (colour). "
+                f"Received: image_channels={image_channels}."
+            )
         if guidance not in _GUIDANCE:
             raise ValueError(f"`guidance` must be one of {_GUIDANCE}. Received: {guidance!r}.")
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())

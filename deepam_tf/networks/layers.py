@@ -67,8 +67,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), "float32")
         variance = variance * (count - 1.0) / count
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            kept = tf.convert_to_tensor(moving) * self.momentum
-            moving.assign(kept + batch * (1.0 - self.momentum))
+            kept = tf.cast(moving, "float32") * self.momentum
+            # Under a policy of half precision the variable has it too.
+            moving.assign(tf.cast(kept + batch * (1.0 - self.momentum), moving.dtype))
         return outputs
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 __all__ = [
+    "MOST_DECIBELS",
     "PSNR",
     "SSIM_WINDOW",
     "BadMatchingPercentage",
@@ -18,6 +19,9 @@ __all__ = [
 
 SSIM_WINDOW = 11
 """Side of the window of `ssim` in pixels: images must be at least as large."""
+
+MOST_DECIBELS = 100.0
+"""What an image counts for in a mean of PSNR where it is exact, or as good as."""
 
 
 def psnr(
@@ -96,7 +100,8 @@ def bad_matching_percentage(
         >>> float(metric[0])
         50.0
     """
-    bad = tf.cast(tf.abs(reference - restored) > tolerance, reference.dtype)
+    # Written so that NaN is bad.
+    bad = tf.cast(~(tf.abs(reference - restored) <= tolerance), reference.dtype)
     return 100.0 * _weighted_mean(bad, weight)
 
 
@@ -138,11 +143,22 @@ def _weighted_mean(x: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:
     return tf.reduce_sum(weight * x, axes) / tf.reduce_sum(weight, axes)
 
 
+def _counting(values: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:
+    """Figures of the images in which some pixel counts.
+
+    Not those that are finite: of a restored image with NaN the mean shall be NaN.
+    """
+    if weight is None:
+        return values
+    return tf.boolean_mask(values, tf.reduce_any(weight > 0, axis=[1, 2, 3]))
+
+
 @keras.saving.register_keras_serializable(package="deepam_tf")
 class PSNR(keras.metrics.Mean):
     """Mean over images of `psnr`, the restored image clipped to [0, max_value] first.
 
-    Sample weights `[B, H, W]` mark the pixels that count.
+    Sample weights `[B, H, W]` mark the pixels that count; an image without any is left out. An
+    exact image counts `MOST_DECIBELS`: its own figure, infinite, would be that of all.
 
     Args:
         max_value: peak value of the reference.
@@ -168,7 +184,7 @@ class PSNR(keras.metrics.Mean):
             y_pred = tf.clip_by_value(y_pred, 0.0, self.max_value)
         weight = _pixel_weight(sample_weight, y_true)
         values = psnr(y_true, y_pred, max_value=self.max_value, weight=weight)
-        super().update_state(values)
+        super().update_state(tf.minimum(_counting(values, weight), MOST_DECIBELS))
 
     def get_config(self):
         return {**super().get_config(), "max_value": self.max_value, "clip": self.clip}
@@ -198,7 +214,7 @@ class BadMatchingPercentage(keras.metrics.Mean):
         y_pred = tf.cast(y_pred, self.dtype)
         weight = _pixel_weight(sample_weight, y_true)
         values = bad_matching_percentage(y_true, y_pred, tolerance=self.tolerance, weight=weight)
-        super().update_state(values[tf.math.is_finite(values)])
+        super().update_state(_counting(values, weight))
 
     def get_config(self):
         return {**super().get_config(), "tolerance": self.tolerance}

@@ -11,6 +11,7 @@ import json
 import pathlib
 
 __all__ = [
+    "AGREEMENTS",
     "CARD",
     "CHECKSUMS",
     "EXTRA",
@@ -28,6 +29,15 @@ CARD = "model_card.json"
 CHECKSUMS = "SHA256SUMS"
 VERIFICATION = "verification.npz"
 WARMUP = "tf_serving_warmup_requests"
+
+
+# Images are in [0, 1]; gradients are relative, in the Euclidean norm: folding rounds, and a
+# rounding closes or opens some ReLU.
+AGREEMENTS = {
+    "float32": {"agreement": 1e-5, "gradient_agreement": 2e-2},
+    "mixed_bfloat16": {"agreement": 2e-2, "gradient_agreement": 0.2},
+}
+"""By the precision of an export, how far its answers may be from those of the Keras model."""
 
 
 class ExportError(ValueError):
@@ -103,6 +113,7 @@ def describe(folder: pathlib.Path) -> str:
     lines = [
         f"{folder}: {card['name']}, {size / 1e6:.1f} MB",
         f"solves: rtol {export['rtol']:g}, at most {export['max_steps']} steps; "
+        f"networks in {export.get('dtype', 'float32')}; "
         f"at most {export['max_megapixels']:g} megapixels",
     ]
     for name, signature in card["signatures"].items():

@@ -6,6 +6,7 @@ batch, height and width.
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import shutil
@@ -18,11 +19,18 @@ import numpy as np
 import tensorflow as tf
 
 from deepam_tf.files.atomic import WriteError, whole_file
-from export.graph.artefact import EXTRA, VERIFICATION, ExportError, version_folder
+from export.graph.artefact import (
+    AGREEMENTS,
+    CARD,
+    EXTRA,
+    VERIFICATION,
+    ExportError,
+    version_folder,
+)
 
 __all__ = ["AGREEMENT", "RUNTIMES", "convert"]
 
-AGREEMENT = 1e-5
+AGREEMENT = AGREEMENTS["float32"]["agreement"]
 """Largest difference from the Keras model that is accepted, images being in [0, 1]."""
 
 _ONNX_OPSET = 18
@@ -47,6 +55,12 @@ def convert(source: str | os.PathLike, target: str | os.PathLike) -> float:
     if target.suffix not in RUNTIMES:
         raise ExportError(f"The file must end in {' or '.join(RUNTIMES)}. Received: {target.name}.")
     folder = version_folder(pathlib.Path(source))
+    dtype = json.loads((folder / EXTRA / CARD).read_text())["export"].get("dtype", "float32")
+    if dtype != "float32":
+        raise ExportError(
+            f"{target.suffix[1:]} files are made of exports in float32. Received: {folder} in "
+            f"{dtype}. Export it with --dtype float32."
+        )
     converted, runtime = RUNTIMES[target.suffix]
     try:
         with tempfile.TemporaryDirectory(prefix=".convert-", dir=target.parent) as place:

@@ -17,9 +17,7 @@ import deepam_tf
 __all__ = ["folded"]
 
 
-def folded(
-    model: deepam_tf.DeepAM, *, rtol: float | None = None, max_steps: int | None = None
-) -> keras.Model:
+def folded(model: deepam_tf.DeepAM) -> keras.Model:
     """An equivalent model for inference, with biases in the place of batch normalisation.
 
     Every layer is built anew by its own class, which remains the one definition of what is
@@ -28,8 +26,6 @@ def folded(
 
     Args:
         model: trained model.
-        rtol: relative tolerance of the solves, by default the model's.
-        max_steps: most conjugate gradient steps in each solve, by default the model's.
 
     Returns:
         A functional `keras.Model` with the inputs and outputs of `model`, and weights of its
@@ -38,20 +34,15 @@ def folded(
     Raises:
         ValueError: if some batch normalisation is not the partner of a convolution.
     """
-    solve = {"rtol": rtol, "max_steps": max_steps}
-    changes = {key: value for key, value in solve.items() if value is not None}
 
-    def rebuilt(layer: keras.layers.Layer) -> keras.layers.Layer:
+    def without(layer: keras.layers.Layer) -> keras.layers.Layer:
         _check_pairs(layer)
-        config = layer.get_config()
-        if isinstance(layer, deepam_tf.Reconstruction):
-            config |= changes
-        twin = type(layer).from_config(config)
+        twin = type(layer).from_config(layer.get_config())
         for network in _networks(twin):
             _exchange(network)
         return twin
 
-    twin = keras.models.clone_model(model, clone_function=rebuilt)
+    twin = keras.models.clone_model(model, clone_function=without)
     for layer in model.layers:
         _fold_weights(layer, twin.get_layer(layer.name))
     return twin

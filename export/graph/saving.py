@@ -15,6 +15,7 @@ import tensorflow as tf
 import deepam_tf
 from deepam_tf.files.atomic import WriteError, whole_folder
 from export.graph.artefact import (
+    AGREEMENTS,
     CARD,
     CHECKSUMS,
     EXTRA,
@@ -27,7 +28,7 @@ from export.graph.artefact import (
 from export.graph.folding import folded
 from export.graph.samples import as_files, sample_inputs
 from export.graph.signatures import ServedModel
-from export.graph.sources import Source
+from export.graph.sources import Source, rebuilt
 
 __all__ = ["MAX_MEGAPIXELS", "save"]
 
@@ -43,6 +44,7 @@ def save(
     version: int | None = None,
     rtol: float | None = None,
     max_steps: int | None = None,
+    dtype: str = "float32",
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> pathlib.Path:
     """Write one version of a served model.
@@ -53,6 +55,8 @@ def save(
         version: number of the version folder, by default one above the largest there is.
         rtol: relative tolerance of the solves, fixed in the export; by default the model's.
         max_steps: most steps of each solve, fixed in the export; by default the model's.
+        dtype: precision of the networks, one of `artefact.AGREEMENTS`, whatever it was in
+            training.
         max_megapixels: most that one request may hold.
 
     Returns:
@@ -67,6 +71,8 @@ def save(
         raise ExportError(
             f"`rtol` must be positive and `max_steps` at least 1. Received: {rtol}, {max_steps}."
         )
+    if dtype not in AGREEMENTS:
+        raise ExportError(f"`dtype` must be one of {', '.join(AGREEMENTS)}. Received: {dtype!r}.")
     if not 0 < max_megapixels <= 1000:
         raise ExportError(f"`max_megapixels` must be in (0, 1000]. Received: {max_megapixels}.")
     out = pathlib.Path(out).absolute()
@@ -76,7 +82,8 @@ def save(
         if target.exists():
             raise ExportError(f"{target} exists already. Choose another version.")
         with whole_folder(target) as temporary:
-            _write(source, temporary, out.name, rtol, max_steps, max_megapixels)
+            solve = {"rtol": rtol, "max_steps": max_steps}
+            _write(source, temporary, out.name, solve, dtype, max_megapixels)
     except OSError as error:
         raise ExportError(f"{out}: cannot be written ({error.strerror}).") from error
     except WriteError as error:
@@ -84,8 +91,10 @@ def save(
     return target
 
 
-def _write(source, folder, name, rtol, max_steps, max_megapixels) -> None:
-    model = folded(source.model, rtol=rtol, max_steps=max_steps)
+def _write(source, folder, name, solve, dtype, max_megapixels) -> None:
+    # As trained, batch normalisation and all, in full precision: what answers are compared with.
+    reference = rebuilt(source.model, dtype="float32", **solve)
+    model = folded(rebuilt(source.model, dtype=dtype, **solve))
     served = ServedModel(model, max_megapixels=max_megapixels)
     warmup = _warmup_records(served, name)
     with _quiet():
@@ -101,13 +110,14 @@ def _write(source, folder, name, rtol, max_steps, max_megapixels) -> None:
     with tf.io.TFRecordWriter(str(extra / WARMUP)) as writer:
         for record in warmup:
             writer.write(record)
-    reference = _with_solve(source.model, rtol, max_steps)
     np.savez_compressed(extra / VERIFICATION, **_verification(reference, served.specs))
     card = {
         **source.card,
         "export": {
-            "rtol": rtol or source.model.rtol,
-            "max_steps": max_steps or source.model.max_steps,
+            "rtol": reference.rtol,
+            "max_steps": reference.max_steps,
+            "dtype": dtype,
+            **AGREEMENTS[dtype],
             "max_megapixels": max_megapixels,
             "batch_normalization": "folded",
             "deepam_tf": deepam_tf.__version__,
@@ -130,16 +140,6 @@ def _described(tensors) -> dict[str, dict[str, Any]]:
     return {
         name: {"dtype": x.dtype.name, "shape": x.shape.as_list()} for name, x in tensors.items()
     }
-
-
-def _with_solve(model: deepam_tf.DeepAM, rtol, max_steps) -> deepam_tf.DeepAM:
-    """The model as it was trained, its batch normalisation too, with the export's solves."""
-    config = model.get_config()
-    twin = type(model).from_config(
-        {**config, "rtol": rtol or model.rtol, "max_steps": max_steps or model.max_steps}
-    )
-    twin.set_weights(model.get_weights())
-    return twin
 
 
 def _verification(model: deepam_tf.DeepAM, specs) -> dict[str, np.ndarray]:

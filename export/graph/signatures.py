@@ -16,7 +16,9 @@ from export.graph.image_bytes import checked
 __all__ = ["ServedModel"]
 
 _LEVEL = "noise_stddev"
-_NOT_NEGATIVE = (_LEVEL, "mask")
+_UP_TO_ONE = (_LEVEL, "mask")
+_FARTHEST = 2.0
+"""Largest root mean square distance of a picture from [0, 1]: no noise is that strong."""
 _LUMA = (0.299, 0.587, 0.114)
 """BT.601, as the library makes gray of colour."""
 
@@ -57,6 +59,11 @@ class ServedModel(tf.Module):
     def _restore_bytes(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Image by image: they may differ in size, depth and colour."""
         count = tf.shape(inputs["image_bytes"])[0]
+        inputs["image_bytes"] = checked(
+            inputs["image_bytes"],
+            count > 0,
+            "There must be at least one image. Received: none.",
+        )
         for name, x in inputs.items():
             received = (" Received: ", tf.shape(x)[0], " and ", count, " of image_bytes.")
             inputs[name] = checked(
@@ -90,11 +97,14 @@ class ServedModel(tf.Module):
 
     def _with_checked_values(self, name: str, x: tf.Tensor) -> tf.Tensor:
         fine = tf.math.is_finite(x)
-        rule = "finite"
-        if name in _NOT_NEGATIVE:
-            fine &= x >= 0
-            rule = "finite and not negative"
+        rule = "finite and, but for its noise, in [0, 1]"
+        if name in _UP_TO_ONE:
+            fine &= (x >= 0) & (x <= 1)
+            rule = "in [0, 1], where 1 is 255 levels"
         fine = tf.reduce_all(fine, axis=[1, 2, 3])
+        if name not in _UP_TO_ONE:
+            outside = x - tf.clip_by_value(x, 0, 1)
+            fine &= tf.reduce_mean(tf.square(outside), axis=[1, 2, 3]) <= _FARTHEST**2
         first = tf.argmin(tf.cast(tf.concat([fine, [False]], axis=0), tf.int32))
         message = (f"`{name}` must be {rule}. Received: other values in image ", first, ".")
         return checked(x, tf.reduce_all(fine), *message)
@@ -138,8 +148,9 @@ class ServedModel(tf.Module):
             if name == _LEVEL:
                 level = checked(
                     inputs[name],
-                    tf.math.is_finite(inputs[name]) & (inputs[name] >= 0),
-                    *(f"`{name}[", index, "]` must be finite and not negative. Received: "),
+                    (inputs[name] >= 0) & (inputs[name] <= 1),
+                    *(f"`{name}[", index, "]` must be in [0, 1], where 1 is 255 levels. "),
+                    "Received: ",
                     inputs[name],
                 )
                 arguments[name] = tf.fill([tf.shape(batch)[0], 1, 1, 1], level)

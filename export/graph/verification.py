@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from export.graph.artefact import (
+    CARD,
     CHECKSUMS,
     EXTRA,
     VERIFICATION,
@@ -96,7 +97,8 @@ def _saved_model_cli(folder: pathlib.Path) -> Iterator[Check]:
         error = np.inf
         if restored.is_file():
             error = float(np.abs(np.load(restored) - file["0/restored"]).max())
-        yield Check("saved_model_cli run", error <= 1e-5, f"largest difference {error:.1e}")
+        agreement = json.loads((folder / EXTRA / CARD).read_text())["export"].get("agreement", 1e-5)
+        yield Check("saved_model_cli run", error <= agreement, f"largest difference {error:.1e}")
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess:

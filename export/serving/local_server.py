@@ -20,12 +20,12 @@ REQUIREMENTS = ("mlserver==1.7.1", "tensorflow-cpu>=2.18")
 DEFAULT_ENVIRONMENT = pathlib.Path(
     os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"), "deepam-tf", "mlserver"
 )
-_READY = ".ready"
+_READY = ".ready"  # holds the requirements that were installed
 _MAX_MESSAGE_BYTES = 256 * 2**20
 
 
 def make_environment(folder: pathlib.Path) -> pathlib.Path:
-    """An environment that MLServer runs in, made unless it is there.
+    """An environment that MLServer runs in, made unless it is there with what it needs today.
 
     Args:
         folder: where it is or shall be.
@@ -37,7 +37,9 @@ def make_environment(folder: pathlib.Path) -> pathlib.Path:
         ExportError: if pip cannot install into it; the message has pip's last lines.
     """
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if (folder / _READY).is_file():
+    ready = folder / _READY
+    wanted = "\n".join(REQUIREMENTS)
+    if ready.is_file() and ready.read_text() == wanted:
         return python
     try:
         venv.create(folder, with_pip=True, clear=True)
@@ -48,7 +50,7 @@ def make_environment(folder: pathlib.Path) -> pathlib.Path:
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-5:])
         raise ExportError(f"{folder}: {' '.join(REQUIREMENTS)} could not be installed:\n{last}")
-    (folder / _READY).touch()
+    ready.write_text(wanted)
     return python
 
 

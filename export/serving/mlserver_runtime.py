@@ -159,7 +159,8 @@ class SavedModelRuntime(MLModel):
         MLServer's own batching puts together whatever comes, images of any size too.
         """
         count = tensors["image"].shape[0]
-        if any(x.ndim != 4 or x.shape[0] not in (1, count) for x in tensors.values()):
+        # Of no image, or of inputs that do not fit, the graph says what is wrong.
+        if not count or any(x.ndim != 4 or x.shape[0] not in (1, count) for x in tensors.values()):
             return await self._run("serving_default", tensors)
         tensors = {key: np.repeat(x, count // x.shape[0], axis=0) for key, x in tensors.items()}
         size = tuple(sorted((key, *x.shape[1:]) for key, x in tensors.items()))

@@ -112,6 +112,17 @@ def test_bad_values_name_the_image(served):
         loaded.signatures["serving_default"](
             image=tf.constant(image), noise_stddev=tf.constant(level)
         )
+    levels = np.full([3, 8, 8, 1], 0.5, np.float32)
+    levels[2] *= 255  # as an 8-bit file has them
+    noisy = levels[:2] + 0.3 * np.random.default_rng(0).standard_normal([2, 8, 8, 1], np.float32)
+    serve = loaded.signatures["serving_default"]
+    serve(image=tf.constant(noisy), noise_stddev=tf.constant(level))
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"`image` must be .*\[0, 1\].*image 2"
+    ):
+        serve(image=tf.constant(levels), noise_stddev=tf.constant(level))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"`noise_stddev` must be in \[0, 1\]"):
+        serve(image=tf.constant(noisy), noise_stddev=tf.constant(25 * np.ones_like(level)))
     large = tf.zeros([5, 1000, 1000, 1])
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"at most 4 megapixels.*\[5, 1000"):
         loaded.signatures["serving_default"](image=large, noise_stddev=tf.constant(level))
@@ -119,6 +130,10 @@ def test_bad_values_name_the_image(served):
     serve_bytes = loaded.signatures["serving_bytes"]
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"`noise_stddev\[1\]` must be"):
         serve_bytes(image_bytes=files, noise_stddev=tf.constant([0.1, -1.0]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"`noise_stddev\[0\]` must be"):
+        serve_bytes(image_bytes=files, noise_stddev=tf.constant([25.0, 0.1]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at least one image"):
+        serve_bytes(image_bytes=files[:0], noise_stddev=tf.constant([0.1])[:0])
     with pytest.raises(tf.errors.InvalidArgumentError, match="one of noise_stddev an image"):
         serve_bytes(image_bytes=files, noise_stddev=tf.constant([0.1]))
 

@@ -238,6 +238,13 @@ BAD_REQUESTS = {
     "negative sizes": json.loads(
         json.dumps(v2(**noisy())).replace("[1, 12, 15, 1]", "[1, -12, -15, 1]")
     ),
+    "no image": v2(image=np.zeros([0, 4, 4, 1]), noise_stddev=np.zeros([0, 1, 1, 1])),
+    "no image of one level": v2(image=np.zeros([0, 4, 4, 1]), noise_stddev=np.full([1] * 4, 0.1)),
+    "no file": v2(image_bytes=[], noise_stddev=[]),
+    "a picture of 0..255": v2(
+        image=np.full([1, 4, 4, 1], 128.0), noise_stddev=np.full([1] * 4, 0.1)
+    ),
+    "a level of 0..255": v2(image=np.full([1, 4, 4, 1], 0.5), noise_stddev=np.full([1] * 4, 25.0)),
     "wrong name": v2(picture=np.zeros([1, 4, 4, 1])),
     "wrong type": json.loads(json.dumps(v2(**noisy())).replace("FP32", "INT64")),
     "text for numbers": json.loads(

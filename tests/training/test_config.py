@@ -142,3 +142,19 @@ def test_schedules_rise_to_the_peak_and_end_where_they_say(name):
     assert float(rate(100)) == pytest.approx(0.5 if name == "constant" else 0.005, rel=1e-3)
     rates = [float(rate(step)) for step in range(10, 100)]
     assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "received"),
+    [
+        ("data.sigma", (75, 0), r"smaller first. Received: \[75.0, 0.0\]"),
+        ("data.sigma", 2550, "at most 255.*Received: 2550.0"),
+        ("data.validation_sigma", 256, "at most 255.*Received: 256"),
+        ("data.image_channels", 2, r"1 \(gray\) or 3 \(colour\). Received: 2"),
+        ("data.scale", (4, 0), "positive and finite. Received"),
+        ("data.validation_scale", 0, "positive and finite. Received"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(name, value, received):
+    with pytest.raises(ValueError, match=received):
+        replace(TrainingConfig(), {name: value})

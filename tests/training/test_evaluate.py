@@ -15,6 +15,7 @@ from training.evaluation import (
     denoising,
     depth,
     depth_peers,
+    fusion,
     paper,
     peers,
     scores,
@@ -232,3 +233,45 @@ def test_fusion_command_measures_the_noise(tmp_path, capsys):
     for row in rows:
         assert float(row["psnr"]) == pytest.approx(20 * np.log10(255 / 50), abs=0.2)
     assert evaluate_fusion.main(["--data", str(tmp_path / "no")]) == 2
+
+
+def test_pairs_of_sixteen_bits_have_the_figures_of_eight(tmp_path):
+    for target, guide, channels, read in (
+        ("rgb", "nir", (3, 1), fusion.read_pairs),
+        ("depth", "rgb", (1, 3), depth.read_frames),
+    ):
+        eight = pairs(tmp_path / f"{target}_8", target, guide, channels)
+        sixteen = tmp_path / f"{target}_16"
+        for path in eight.rglob("*.png"):
+            (sixteen / path.parent.name).mkdir(parents=True, exist_ok=True)
+            image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.uint16) * 257
+            cv2.imwrite(str(sixteen / path.parent.name / path.name), image)
+        for a, b in zip(flat(read(eight)), flat(read(sixteen)), strict=True):
+            np.testing.assert_array_equal(a, b)
+            assert np.asarray(a).dtype == np.asarray(b).dtype
+
+
+def flat(found):
+    """Names and arrays of what either reader gives."""
+    if isinstance(found, dict):
+        found = [(name, *arrays) for name, arrays in found.items()]
+    return [value for one in found for value in one]
+
+
+def test_names_go_with_their_own_pictures(tmp_path):
+    """Sorted by path, "img (1).png" comes before "img.png"; by name behind it."""
+    for name, level in (("img", 50), ("img (1)", 200)):
+        for part, channels in (("depth", 1), ("rgb", 3), ("nir", 1)):
+            (tmp_path / part).mkdir(exist_ok=True)
+            image = np.full((16, 16, channels), level, np.uint8)
+            cv2.imwrite(str(tmp_path / part / f"{name}.png"), image)
+    assert {name: map_[0, 0] for name, map_, _ in depth.read_frames(tmp_path)} == {
+        "img": 50.0,
+        "img (1)": 200.0,
+    }
+    found = {name: round(255 * float(target[0, 0, 0])) for name, (target, _) in
+             fusion.read_pairs(tmp_path).items()}  # fmt: skip
+    assert found == {"img": 50, "img (1)": 200}
+    cv2.imwrite(str(tmp_path / "depth" / "img.bmp"), np.zeros((16, 16), np.uint8))
+    with pytest.raises(deepam_tf.image_io.ImageFileError, match=r"Received: img.(bmp|png) and"):
+        depth.read_frames(tmp_path)

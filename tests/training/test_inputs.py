@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from deepam_tf.files.pictures import ImageFileError
+from tests import helpers
 from training import make_shards
 from training.configuration.recipes import find_recipe
 from training.configuration.settings import replace
@@ -176,3 +178,42 @@ def test_held_out_examples_are_spread_and_at_most_a_tenth():
     assert held.names == ["0", "14", "29"]
     assert sorted(kept.items + held.items) == list(range(30))
     assert len(hold_out(examples.pick([0, 1]), 4)[1]) == 0
+
+
+def test_every_shard_holds_an_example_and_can_be_read_by_others(tmp_path, folder, capsys):
+    options = [str(folder), "--config", "denoise_s25_k1_fast", "--set", "data.crop_size=16"]
+    options += ["--out", str(tmp_path / "s")]
+    assert make_shards.main([*options, "--shards", "4"]) == 2
+    assert "Received: 4 shards for 3 examples" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+    mask = os.umask(0o022)
+    try:
+        assert make_shards.main([*options, "--shards", "3"]) == 0
+    finally:
+        os.umask(mask)
+    shards = sorted((tmp_path / "s").iterdir())
+    assert len(shards) == 3
+    assert {shard.stat().st_mode & 0o777 for shard in shards} == {0o644}
+
+
+def test_the_store_of_pictures_stays_on_the_host():
+    """Where a second device is the default, as a GPU is, the pictures are not on it."""
+    printed = helpers.run_python(
+        "import numpy as np, tensorflow as tf\n"
+        "cpu = tf.config.list_physical_devices('CPU')[0]\n"
+        "two = [tf.config.LogicalDeviceConfiguration()] * 2\n"
+        "tf.config.set_logical_device_configuration(cpu, two)\n"
+        "from deepam_tf.data import crops\n"
+        "made = []\n"
+        "constant = tf.constant\n"
+        "def noted(*a, **k):\n"
+        "    made.append(constant(*a, **k))\n"
+        "    return made[-1]\n"
+        "crops.tf.constant = noted\n"
+        "with tf.device('CPU:1'):\n"
+        "    assert constant(1).device.endswith('CPU:1')\n"
+        "    crops.random_crops([[np.zeros([8, 8, 1], np.uint8)]], lambda c, n, s: c[0],"
+        " crop_size=4, batch_size=1, seed=0, first_batch=0)\n"
+        "print({x.device[-5:] for x in made if hasattr(x, 'device') and x.device})\n"
+    )
+    assert printed.strip() == "{'CPU:0'}"

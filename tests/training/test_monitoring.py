@@ -12,6 +12,7 @@ import deepam_tf
 from tests.training.test_train import TINY
 from training.configuration.config import flat
 from training.configuration.settings import replace
+from training.data.tasks import Examples
 from training.fit import monitoring
 from training.fit.monitoring import ERROR_GAIN, Throughput, picture_sheet
 from training.fit.run import train
@@ -100,3 +101,27 @@ def test_a_guided_model_shows_its_guide():
               {"image": 1, "guide": 3, "mask": 1}.items()}  # fmt: skip
     sheet = picture_sheet(model.iterates()(inputs), inputs, inputs["image"])
     assert sheet["0_guide"].shape == (1, 8, 8, 3)
+
+
+def test_pictures_show_where_something_is_known():
+    known = np.zeros([1, 40, 50, 1], np.float32)
+    known[0, 20:34, 30:41] = 1
+    rows, columns = monitoring._window(known, 16)[1:]
+    assert known[0, rows, columns].sum() == 14 * 11
+    assert monitoring._window(np.ones_like(known), 16)[1:] == (slice(0, 16), slice(0, 16))
+    assert monitoring._window(known, 256)[1:] == (slice(0, 40), slice(0, 50))
+
+
+@pytest.mark.slow
+def test_a_map_whose_corner_is_unknown_is_shown(tmp_path, rng):
+    depth = rng.integers(50, 200, (64, 64, 1)).astype(np.uint8)
+    depth[:40, :40] = 0
+    guide = rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    examples = Examples(["a", "b"], [(depth, guide)] * 2)
+    changes = {"monitor.pictures_every": 1, "monitor.picture_size": 24, "model.depth": 6}
+    changes |= {"data.task": "depth", "data.scale": 4, "data.validation_scale": 4}
+    config = replace(TINY, {**changes, "run.num_steps": 2})
+    train(config, examples, examples.pick([0]), tmp_path, verbose=0)
+    log = events(tmp_path / "logs" / "validation")
+    [event] = log.Tensors("solver/converged_1")
+    assert tf.make_ndarray(event.tensor_proto) == 1.0

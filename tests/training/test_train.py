@@ -20,7 +20,7 @@ from training.configuration import run_folder
 from training.configuration.config import TrainingConfig
 from training.configuration.settings import replace
 from training.data.tasks import Examples, find_task
-from training.fit import run
+from training.fit import distributed, run
 from training.fit.trainer import make_model, make_trainer
 
 TINY = replace(
@@ -319,3 +319,53 @@ def test_a_run_can_start_from_another(tmp_path, images):
     model = run.train(still, images, NONE, tmp_path, initial_model=start, verbose=0)
     for a, b in zip(model.trainable_variables, start.trainable_variables, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_finished_run_says_so_and_stays_as_it_is(tmp_path, images, capsys):
+    config = replace(TINY, {"run.num_steps": 2})
+    trained = run.train(config, images, NONE, tmp_path, verbose=0)
+    before = (tmp_path / "model.keras").read_bytes()
+    again = run.train(config, images, NONE, tmp_path, verbose=0)
+    assert "is finished, all 2 steps are done" in capsys.readouterr().out
+    assert (tmp_path / "model.keras").read_bytes() == before
+    for a, b in zip(trained.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # Killed between the last checkpoint and the model, it has one step less to do: none.
+    (tmp_path / "model.keras").unlink()
+    run.train(config, images, NONE, tmp_path, verbose=0)
+    assert (tmp_path / "model.keras").exists()
+
+
+def test_a_run_goes_on_with_the_data_and_the_weights_it_began_with(tmp_path, images):
+    config = replace(TINY, {"run.num_steps": 2})
+    run.train(config, images, NONE, tmp_path, verbose=0)
+    longer = replace(config, {"run.num_steps": 4})
+    start = deepam_tf.DeepAM(1, filters=16, depth=3)
+    for data, init, message in (
+        (images.pick([0, 1]), None, r"the --data it began with. Received: 2 examples.*3 examples"),
+        (images, start, r"the --init it began with. Received: 14 weights.* has none"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run.train(longer, data, NONE, tmp_path, initial_model=init, verbose=0)
+    moved = Examples([f"elsewhere/{name}" for name in images.names], images.items)
+    run.train(longer, moved, NONE, tmp_path, verbose=0)
+    starts = json.loads((tmp_path / "run.json").read_text())
+    assert [one["first_step"] for one in starts] == [0, 2]
+
+
+@pytest.mark.slow
+def test_a_finished_run_under_a_strategy(tmp_path, images):
+    """No epoch is left, and nothing to log."""
+    trainer = make_trainer(make_model(TINY, find_task("denoise")), TINY, find_task("denoise"))
+    batches = find_task("denoise").crops(images, TINY, 0).map(trainer.spread)
+    distributed.fit_replicas(
+        trainer,
+        batches,
+        tf.distribute.get_strategy(),
+        epochs=3,
+        initial_epoch=3,
+        steps_per_epoch=2,
+        callbacks=[],
+        verbose=0,
+    )
+    assert trainer.steps_done == 0

@@ -213,6 +213,7 @@ class TrainingConfig:
         positive = (
             *("filters", "candidates", "crop_size", "batch_size", "loss_scale"),
             *("num_steps", "steps_per_epoch", "rtol", "adjoint_rtol"),
+            *("scale", "validation_scale", "picture_size"),
         )
         for name, value in values.items():
             numbers = value if isinstance(value, tuple) else (value,)
@@ -223,6 +224,18 @@ class TrainingConfig:
         for name in ("optimizer.momentum", "optimizer.average"):
             if values[name] >= 1:
                 raise ValueError(f"`{name}` must be below 1. Received: {values[name]}.")
+        if self.data.image_channels not in (1, 3):
+            raise ValueError(
+                "`data.image_channels` must be 1 (gray) or 3 (colour). "
+                f"Received: {self.data.image_channels}."
+            )
+        for name in ("data.sigma", "data.validation_sigma"):
+            ends = values[name] if isinstance(values[name], tuple) else (0.0, values[name])
+            if not ends[0] <= ends[-1] <= 255:
+                raise ValueError(
+                    f"`{name}` must be at most 255, and of two numbers the smaller first. "
+                    f"Received: {list(ends) if isinstance(values[name], tuple) else ends[-1]}."
+                )
         if self.run.num_steps % self.run.steps_per_epoch:
             raise ValueError(
                 "`run.num_steps` must be a multiple of `run.steps_per_epoch`. Received: "

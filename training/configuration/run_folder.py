@@ -19,8 +19,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import deepam_tf
@@ -32,7 +34,9 @@ __all__ = [
     "bytes_of_run",
     "check_room",
     "check_same_recipe",
+    "check_same_start",
     "command_line",
+    "fingerprint",
     "read_config",
     "write_record",
 ]
@@ -72,6 +76,37 @@ def check_same_recipe(config: TrainingConfig, out: pathlib.Path) -> None:
             "A run must go on with the configuration it began with. Received: other values of "
             f"{', '.join(changed)} than {out / 'config.toml'} holds. Choose another folder."
         )
+
+
+def check_same_start(out: pathlib.Path, *, data: str, initial_weights: str | None) -> None:
+    """A run goes on with the data and the weights it began with.
+
+    Args:
+        out: folder of the run.
+        data: fingerprint of the training examples.
+        initial_weights: fingerprint of the weights to start from, None: drawn at random.
+
+    Raises:
+        ValueError: if either is another than at the first start.
+    """
+    path = out / "run.json"
+    first = json.loads(path.read_text())[0] if path.exists() else {}
+    given = {"data": data, "initial_weights": initial_weights}
+    for name, option in (("data", "--data"), ("initial_weights", "--init")):
+        if name in first and first[name] != given[name]:
+            raise ValueError(
+                f"A run must go on with the {option} it began with. Received: "
+                f"{given[name] or 'none'}, where {path} has {first[name] or 'none'}. "
+                "Choose another folder."
+            )
+
+
+def fingerprint(weights: list[np.ndarray]) -> str:
+    """What tells a model's weights from others."""
+    checksum = 0
+    for array in weights:
+        checksum = zlib.crc32(array.tobytes(), checksum)
+    return f"{len(weights)} weights, crc32 {checksum:08x}"
 
 
 def bytes_of_run(trainer: keras.Model, config: TrainingConfig) -> int:
@@ -127,7 +162,13 @@ def check_room(out: pathlib.Path, needed: int) -> None:
 
 
 def write_record(
-    out: pathlib.Path, config: TrainingConfig, *, step: int, command: str | None
+    out: pathlib.Path,
+    config: TrainingConfig,
+    *,
+    step: int,
+    command: str | None,
+    data: str,
+    initial_weights: str | None,
 ) -> None:
     """Write `config.toml`, and add this start to `run.json`.
 
@@ -136,6 +177,8 @@ def write_record(
         config: the resolved configuration.
         step: steps done before.
         command: the command that was given, None for a call from Python.
+        data: fingerprint of the training examples.
+        initial_weights: fingerprint of the weights the run began with, None: random ones.
     """
     path = out / "run.json"
     starts = json.loads(path.read_text()) if path.exists() else []
@@ -145,6 +188,8 @@ def write_record(
             "first_step": step,
             "command": command,
             "seed": config.run.seed,
+            "data": data,
+            "initial_weights": initial_weights,
             "git": git_state(),
             "versions": versions(),
             "machine": {

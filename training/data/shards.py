@@ -33,9 +33,15 @@ def write_shards(
         The shards.
 
     Raises:
+        ValueError: if there are more shards than examples.
         OSError: if the folder cannot be made.
         WriteError: if it cannot be written to.
     """
+    if not 1 <= count <= len(examples):
+        raise ValueError(
+            "Every shard must hold an example. "
+            f"Received: {count} shards for {len(examples)} examples. Ask for fewer with --shards."
+        )
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"part-{i:05}-of-{count:05}.tfrecord" for i in range(count)]
     for i, path in enumerate(paths):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepam_tf import data, degradations, image_io, metrics, sampling
+from deepam_tf.files.levels import to_unit
 from deepam_tf.restoration.tiles import Restorer
 from training.configuration.config import Data, TrainingConfig
 from training.configuration.settings import nearest
@@ -50,6 +52,15 @@ class Examples:
     def pick(self, numbers: list[int]) -> Examples:
         """Some of them, in that order."""
         return Examples([self.names[i] for i in numbers], [self.items[i] for i in numbers])
+
+    def fingerprint(self) -> str:
+        """What tells these pictures from others, wherever their files lie."""
+        checksum = 0
+        for item in self.items:
+            for part in item if isinstance(item, tuple) else (item,):
+                head = f"{part.shape} {part.dtype}".encode()
+                checksum = zlib.crc32(np.ascontiguousarray(part), zlib.crc32(head, checksum))
+        return f"{len(self)} examples, crc32 {checksum:08x}"
 
     def sizes(self) -> list[tuple[int, int]]:
         """Height and width of each."""
@@ -223,7 +234,7 @@ def _depth_crops(examples: Examples, config: TrainingConfig, first_batch: int):
 
 
 def _unit(image: np.ndarray) -> np.ndarray:
-    return image[np.newaxis].astype(np.float32) / np.iinfo(image.dtype).max
+    return to_unit(image)[np.newaxis]
 
 
 def _noisy(item, values: Data, number: int):

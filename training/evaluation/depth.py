@@ -10,7 +10,8 @@ import numpy as np
 import rich.table
 import tensorflow as tf
 
-from deepam_tf import data, image_io, metrics, sampling
+from deepam_tf import data, metrics, sampling
+from deepam_tf.files.levels import from_unit, to_unit
 from deepam_tf.restoration.depth import upsample_depth
 from deepam_tf.restoration.tiles import Restorer
 from training.evaluation import depth_peers
@@ -139,18 +140,23 @@ def read_frames(folder: pathlib.Path, border: int = 0) -> list[tuple[str, np.nda
         border: pixels to cut off each side.
 
     Returns:
-        Name, depth `[H, W]` float32 and guide `[H, W, 3]` uint8 of each.
+        Of each its name, depth `[H, W]` float32 in 0..255, whatever its bits, and guide
+        `[H, W, 3]` uint8.
 
     Raises:
         image_io.ImageFileError: if a file is missing or cannot be read.
     """
-    pairs = data.load_pairs(
+    pairs = data.read_pairs(
         folder, target="depth", guide="rgb", target_channels=1, guide_channels=3, border=border
     )
-    names = [path.stem for path in image_io.list_images(folder / "depth")]
     return [
-        (name, depth[..., 0].astype(np.float32), guide)
-        for name, (depth, guide) in zip(names, pairs, strict=True)
+        (
+            pair.name,
+            # Exact for either depth of bits, unlike by way of [0, 1]: errors of 3 levels count.
+            pair.target[..., 0].astype(np.float32) / (np.iinfo(pair.target.dtype).max / 255),
+            from_unit(to_unit(pair.guide), np.uint8),
+        )
+        for pair in pairs
     ]
 
 

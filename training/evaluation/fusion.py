@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from deepam_tf import data, degradations, image_io, metrics
+from deepam_tf import data, degradations, metrics
+from deepam_tf.files.levels import to_unit
 from deepam_tf.restoration.tiles import Restorer
 from training.evaluation import peers
 from training.evaluation.scores import evaluate, means
@@ -30,12 +31,8 @@ def read_pairs(folder: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]
     Raises:
         image_io.ImageFileError: if a file is missing or cannot be read.
     """
-    pairs = data.load_pairs(folder, target="rgb", guide="nir", target_channels=3, guide_channels=1)
-    names = [path.stem for path in image_io.list_images(folder / "rgb")]
-    return {
-        name: (target.astype(np.float32) / 255, guide.astype(np.float32) / 255)
-        for name, (target, guide) in zip(names, pairs, strict=True)
-    }
+    pairs = data.read_pairs(folder, target="rgb", guide="nir", target_channels=3, guide_channels=1)
+    return {pair.name: (to_unit(pair.target), to_unit(pair.guide)) for pair in pairs}
 
 
 def tuned_guided_filter(

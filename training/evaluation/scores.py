@@ -42,7 +42,7 @@ NOISY = "noisy"
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """How one method did on one image; PSNR in dB, time in seconds."""
+    """How one method did on one image; PSNR in dB, at most `MOST_DECIBELS`, time in seconds."""
 
     image: str
     method: str
@@ -96,7 +96,7 @@ def _score(name, method, clean, image, seconds) -> Score:
     return Score(
         name,
         method,
-        float(metrics.psnr(clean, image)[0]),
+        min(float(metrics.psnr(clean, image)[0]), metrics.MOST_DECIBELS),
         float(metrics.ssim(clean, image)[0]),
         seconds,
         pixels / 1e6,

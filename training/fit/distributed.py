@@ -148,10 +148,10 @@ def fit_replicas(
         steps=steps_per_epoch,
     )
     called.on_train_begin()
+    logs: dict[str, Any] = {}
     for epoch in range(initial_epoch, epochs):
         trainer.reset_metrics()
         called.on_epoch_begin(epoch)
-        logs: dict[str, Any] = {}
         for batch in range(steps_per_epoch):
             called.on_train_batch_begin(batch)
             step(next(iterator))

@@ -6,6 +6,7 @@ import pathlib
 import time
 from typing import Any
 
+import cv2
 import keras
 import numpy as np
 import tensorflow as tf
@@ -164,14 +165,17 @@ def make_monitors(
         Throughput(config.data.batch_size * config.data.crop_size**2)
     ]
     if config.monitor.pictures_every:
-        size = config.monitor.picture_size
-        cut = {name: value[:, :size, :size] for name, value in inputs.items()}
+        known = inputs.get("mask", np.ones_like(target))
+        window = _window(known, config.monitor.picture_size)
         callbacks.append(
             InsideView(
                 logs / "validation",
                 model,
-                cut,
-                target[:, :size, :size],
+                {
+                    name: value if value.shape[1:3] == (1, 1) else value[window]
+                    for name, value in inputs.items()
+                },
+                target[window],
                 config.monitor.pictures_every,
             )
         )
@@ -186,6 +190,28 @@ def make_monitors(
     every = max(1, config.run.steps_per_epoch // 10)
     callbacks.append(keras.callbacks.TensorBoard(logs, profile_batch=0, update_freq=every))
     return callbacks
+
+
+def _window(known: np.ndarray, size: int) -> tuple[slice, slice, slice]:
+    """Where to cut a picture to `size`: where most of it is known.
+
+    Nothing is restored where nothing is known, and the corner of a depth map often is such a
+    place.
+
+    Args:
+        known: `[1, H, W, C]`, more where more is known.
+        size: longest side of the window.
+
+    Returns:
+        Index of arrays `[1, H, W, C]`.
+    """
+    sums = cv2.integral(known[0].mean(axis=-1).astype(np.float64))
+    height, width = (min(size, side) for side in known.shape[1:3])
+    inside = (sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width]) + sums[
+        :-height, :-width
+    ]
+    top, left = np.unravel_index(np.argmax(inside), inside.shape)
+    return (slice(None), slice(int(top), int(top) + height), slice(int(left), int(left) + width))
 
 
 def _shown_metrics(names: list[str]) -> list[hparams.Metric]:

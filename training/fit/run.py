@@ -66,13 +66,27 @@ def train(
     if writes:
         run_folder.check_room(out, run_folder.bytes_of_run(trainer, config))
     run_folder.check_same_recipe(config, out)
+    start = {
+        "data": examples.fingerprint(),
+        "initial_weights": None
+        if initial_model is None
+        else run_folder.fingerprint(initial_model.get_weights()),
+    }
+    run_folder.check_same_start(out, **start)
     checkpoint.restore()
     step = trainer.steps_done
+    if step >= config.run.num_steps and (out / "model.keras").exists():
+        print(
+            f"note: {out} is finished, all {step} steps are done. "
+            "Ask for more with --set run.num_steps, or choose another folder with --out."
+        )
+        model.set_weights(keras.saving.load_model(out / "model.keras", compile=False).get_weights())
+        return model
     callbacks: list[keras.callbacks.Callback] = [
         StopOnNaN(lambda batch: task.sources(examples, config, batch), checkpoint)
     ]
     if writes:
-        run_folder.write_record(out, config, step=step, command=command)
+        run_folder.write_record(out, config, step=step, command=command, **start)
         shown = validation if validation.items else examples
         inputs, target, *_ = task.observe(shown.items[0], config.data, 0)
         metrics = [metric.name for metric in task.metrics()]

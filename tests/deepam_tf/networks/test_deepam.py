@@ -209,3 +209,8 @@ def test_model_that_is_told_the_noise_level(rng):
 def test_a_slip_in_an_argument_is_not_swallowed():
     with pytest.raises(TypeError, match=r"Received: \{'filtres'\}"):
         deepam_tf.DeepAM(1, filters=4, depth=3, filtres=8)
+
+
+def test_images_are_gray_or_colour():
+    with pytest.raises(ValueError, match=r"1 \(gray\) or 3 \(colour\). Received: image_channels=2"):
+        deepam_tf.DeepAM(image_channels=2)

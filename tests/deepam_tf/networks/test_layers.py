@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import deepam_tf
+from tests import helpers
+
+POLICIES = ["float32", "float64", "mixed_bfloat16", "mixed_float16", "bfloat16", "float16"]
 
 LAYERS = {
     "AggregationNetwork": (
@@ -21,6 +26,19 @@ LAYERS = {
         ),
         lambda: [tf.random.normal([2, 5, 7, 1]), tf.ones([2, 5, 7, 1])],
         (10, 4),
+    ),
+    "AggregationNetwork with a guide": (
+        lambda **k: deepam_tf.AggregationNetwork(
+            1, filters=4, depth=6, guide_channels=3, shift_invariant=True, **k
+        ),
+        lambda: [tf.random.normal([2, 5, 6, 1]), tf.random.normal([2, 5, 6, 3])],
+        # five convolutions and two heads; three convolutions of the guide's own
+        (28, 16),
+    ),
+    "GuidanceNetwork": (
+        lambda **k: deepam_tf.GuidanceNetwork(4, depth=2, **k),
+        lambda: tf.random.normal([2, 5, 6, 3]),
+        (6, 4),
     ),
     "FusedBatchNormalization": (
         lambda **k: deepam_tf.FusedBatchNormalization(**k),
@@ -58,6 +76,113 @@ def test_layer_keeps_the_promises_of_keras(name):
     for s, e in zip(tf.nest.flatten(layer(symbolic)), tf.nest.flatten(outputs), strict=True):
         assert s.shape[-1] == e.shape[-1]
         assert s.dtype == e.dtype.name
+
+
+def policies_of(name):
+    """The solves need the digits of float32."""
+    return POLICIES[:2] if name == "Reconstruction" else POLICIES
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_layers_learn_under_every_dtype_policy(name, policy):
+    make, make_input, _ = LAYERS[name]
+    if policy not in policies_of(name):
+        with pytest.raises(TypeError, match=r"float32 or float64.*Received"):
+            make(dtype=policy)
+        return
+    layer, inputs = make(dtype=policy), make_input()
+    reference = make()
+    reference(inputs)
+    layer(inputs)
+    layer.set_weights(reference.get_weights())
+    flat = tf.nest.flatten(inputs)
+    with tf.GradientTape() as tape:
+        tape.watch(flat)
+        outputs = tf.nest.flatten(layer(inputs, training=True) if layer.weights else layer(inputs))
+        loss = tf.add_n([tf.reduce_sum(tf.sin(tf.cast(x, "float32"))) for x in outputs])
+    gradients = tape.gradient(loss, [*layer.trainable_variables, *flat])
+    assert all(bool(tf.reduce_all(tf.math.is_finite(g))) for g in gradients)
+    # bfloat16 has eight bits; variables of its own size, and their moving means, have no more.
+    atol = 1e-4 if policy in ("float32", "float64") else 0.15
+    exact = tf.nest.flatten(
+        reference(inputs, training=True) if reference.weights else reference(inputs)
+    )
+    for got, expected in zip(outputs, exact, strict=True):
+        np.testing.assert_allclose(
+            tf.cast(got, "float32"), expected, atol=atol * max(1.0, float(tf.reduce_max(expected)))
+        )
+    for got, expected in zip(
+        layer.non_trainable_variables, reference.non_trainable_variables, strict=True
+    ):
+        np.testing.assert_allclose(tf.cast(got, "float32"), expected, atol=atol)
+
+
+def users_models():
+    """Every layer under every policy, and parts of the network, in models of a user's own."""
+    for name, (make, make_input, _) in LAYERS.items():
+        for policy in policies_of(name):
+            symbolic = [
+                keras.Input((None, None, x.shape[-1])) for x in tf.nest.flatten(make_input())
+            ]
+            for kind in (list, tuple) if len(symbolic) > 1 else (lambda x: x[0],):
+                outputs = make(dtype=policy)(kind(symbolic))
+                yield keras.Model(symbolic, outputs), tf.nest.flatten(make_input())
+    network = deepam_tf.DeepAM(2, filters=4, depth=3, noise_level=True)
+    inputs = {"image": tf.random.uniform([1, 6, 5, 1]), "noise_stddev": tf.fill([1, 1, 1, 1], 0.1)}
+    part = keras.Model(network.input, network.get_layer("iteration_1_aggregation").output)
+    for model in (network, network.iterates(), part, keras.models.clone_model(network)):
+        yield model, inputs
+
+
+LOAD = """
+import json, pathlib, sys
+import keras, numpy as np, tensorflow as tf
+import deepam_tf
+
+for path in sorted(pathlib.Path(sys.argv[1]).glob("*.keras")):
+    model = keras.saving.load_model(path)
+    with np.load(path.with_suffix(".npz")) as file:
+        inputs = {k[3:]: tf.constant(x) for k, x in file.items() if k.startswith("in ")}
+        if "0" in inputs:
+            inputs = [inputs[str(i)] for i in range(len(inputs))]
+        outputs = tf.nest.flatten(model(inputs))
+        differences = [
+            float(np.abs(tf.cast(x, "float64") - file[f"out {i}"]).max())
+            for i, x in enumerate(outputs)
+        ]
+    print(json.dumps([path.name, differences]))
+"""
+
+
+@pytest.mark.slow
+def test_models_that_contain_the_layers_are_the_same_in_a_new_process(tmp_path):
+    count = 0
+    for count, (model, inputs) in enumerate(users_models(), start=1):
+        outputs = tf.nest.flatten(model(inputs))
+        named = inputs if isinstance(inputs, dict) else dict(enumerate(inputs))
+        arrays = {f"in {name}": x.numpy() for name, x in named.items()}
+        arrays |= {f"out {i}": tf.cast(x, "float64").numpy() for i, x in enumerate(outputs)}
+        np.savez(tmp_path / f"{count:03}.npz", **arrays)
+        model.save(tmp_path / f"{count:03}.keras")
+    lines = [json.loads(line) for line in helpers.run_python(LOAD, str(tmp_path)).splitlines()]
+    assert len(lines) == count
+    assert all(differences and max(differences) == 0.0 for _, differences in lines), lines
+
+
+def test_keras_json_may_say_channels_first():
+    image = tf.random.uniform([1, 6, 5, 1])
+    model = deepam_tf.DeepAM(1, filters=4, depth=6, guide_channels=3)
+    inputs = {"image": image, "guide": tf.repeat(image, 3, axis=-1)}
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        other = deepam_tf.DeepAM.from_config(model.get_config())
+        other.set_weights(model.get_weights())
+        restored = other(inputs)["restored"]
+    finally:
+        keras.config.set_image_data_format(before)
+    np.testing.assert_array_equal(restored, model(inputs)["restored"])
 
 
 @pytest.mark.parametrize("training", [True, False])
