@@ -1,47 +1,72 @@
-"""Image files, whole or not at all: limits, errors and safe writing."""
+"""Image files, whole or not at all: limits, errors, several pictures in one, safe writing."""
 
 from __future__ import annotations
 
 import contextlib
-import io
+import dataclasses
 import os
 import pathlib
 import struct
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
-import cv2
 import numpy as np
-from PIL import Image
 
 from deepam_tf.files import atomic
-from deepam_tf.files.codecs import DEPTHS, ImageFileError, Picture, decode, encode
-from deepam_tf.files.levels import from_unit
+from deepam_tf.files.formats import (
+    PILLOW_FORMATS,
+    RAW_SUFFIXES,
+    READ_SUFFIXES,
+    WRITTEN,
+    Written,
+    identify,
+    written_format,
+)
+from deepam_tf.files.picture import (
+    DEPTHS,
+    Encoding,
+    ImageFileError,
+    Metadata,
+    Picture,
+    UnsupportedImageError,
+)
 
 __all__ = [
     "DEPTHS",
     "IMAGE_SUFFIXES",
     "MAX_MEGAPIXELS",
+    "READ_SUFFIXES",
+    "Encoding",
     "ImageFileError",
+    "Metadata",
     "Picture",
+    "Pictures",
+    "UnsupportedImageError",
     "check_place",
     "check_writable",
     "is_image_name",
+    "is_raw",
     "list_images",
+    "lost",
+    "open_pictures",
     "read",
+    "read_numbers",
     "write",
+    "write_all",
 ]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 MAX_MEGAPIXELS = 200.0
-_SIXTEEN_BIT_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
-_ALPHA_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".webp"})
-_LONGEST_SIDE = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
-# What Pillow raises on damaged files, besides what it means to.
-_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error)
+_BITS = (8, 10, 12, 14, 16)
+_WHITES = tuple(2.0**bits - 1 for bits in _BITS)
+# Floats are taken for [0, 1] plus noise where their largest lies between these.
+_UNIT_FLOATS = (0.1, 1.5)
+_HEAD = 64  # bytes by which a format is told
 
 
-def list_images(folder: str | os.PathLike) -> list[pathlib.Path]:
+def list_images(
+    folder: str | os.PathLike, *, suffixes: frozenset[str] = IMAGE_SUFFIXES
+) -> list[pathlib.Path]:
     """Paths of the image files in `folder`, not below it, sorted by name.
 
     Hidden files, also the `._` companions that macOS writes, links to nothing and folders are
@@ -49,9 +74,10 @@ def list_images(folder: str | os.PathLike) -> list[pathlib.Path]:
 
     Args:
         folder: a folder.
+        suffixes: of the names that count, in lower case.
 
     Returns:
-        Paths whose suffix is in `IMAGE_SUFFIXES`, in any case.
+        Paths whose suffix is in `suffixes`, in any case.
 
     Raises:
         ImageFileError: if `folder` is not a folder.
@@ -59,109 +85,477 @@ def list_images(folder: str | os.PathLike) -> list[pathlib.Path]:
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise ImageFileError(f"An existing folder is needed. Received: {str(folder)!r}.")
-    return sorted(path for path in folder.iterdir() if is_image_name(path) and path.is_file())
+    return sorted(
+        path for path in folder.iterdir() if is_image_name(path, suffixes) and path.is_file()
+    )
 
 
-def is_image_name(path: pathlib.Path) -> bool:
+def is_image_name(path: pathlib.Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> bool:
     """Whether a file of that name is taken for a picture where a folder is read."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in suffixes and not path.name.startswith(".")
 
 
-def read(path: str | os.PathLike, *, max_megapixels: float = MAX_MEGAPIXELS) -> Picture:
-    """Decode an 8 or 16 bit gray or colour image file, upright, alpha kept apart.
+class _Reader(Protocol):
+    """What opens a format: a file whose pictures are decoded one by one."""
+
+    size: tuple[int, int]
+    count: int
+    several: str
+
+    def close(self) -> None: ...
+
+
+@dataclasses.dataclass
+class Pictures:
+    """The pictures of an open file, decoded as they are asked for.
+
+    Attributes:
+        path: the file.
+        count: how many there are.
+        first: the first of them.
+    """
+
+    path: pathlib.Path
+    count: int
+    first: Picture
+    _rest: Iterator[Picture]
+
+    def __iter__(self) -> Iterator[Picture]:
+        """Each picture, in order; once."""
+        yield self.first
+        yield from self._rest
+
+
+def is_raw(path: str | os.PathLike) -> bool:
+    """Whether a file is a raw photograph, a sensor's mosaic not yet developed.
 
     Args:
-        path: PNG, JPEG, TIFF, WebP or BMP file.
-        max_megapixels: refuse larger images before decoding them.
+        path: a file.
+
+    Returns:
+        False also for what cannot be read.
+    """
+    path = pathlib.Path(path)
+    try:
+        return _kind(path) == "RAW"
+    except ImageFileError:
+        return False
+
+
+def _kind(path: pathlib.Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except FileNotFoundError:
+        raise ImageFileError(f"{path}: no such file.") from None
+    except OSError as error:
+        raise ImageFileError(f"{path}: cannot be read ({error.strerror}).") from error
+    if not head:
+        raise ImageFileError(f"{path}: the file is empty.")
+    kind = identify(head)
+    if kind == "TIFF":
+        from deepam_tf.files import tiff
+
+        with _damage(path):
+            named_raw = path.suffix.lower() in RAW_SUFFIXES
+            return "RAW" if named_raw or tiff.is_raw(path) else "TIFF"
+    return kind
+
+
+@contextlib.contextmanager
+def _damage(path: pathlib.Path) -> Iterator[None]:
+    """What decoders raise of damaged files, of no promised kind, as one line that names the file."""
+    try:
+        yield
+    except ImageFileError as error:
+        text = str(error)
+        named = text if text.startswith(f"{path}: ") else f"{path}: {text}"
+        raise type(error)(named) from error
+    except (MemoryError, KeyboardInterrupt, ImportError):
+        raise
+    except Exception as error:
+        raise ImageFileError(f"{path}: the file is damaged or truncated.") from error
+
+
+def _open(path: pathlib.Path) -> _Reader:
+    kind = _kind(path)
+    if kind is None:
+        raise ImageFileError(f"{path}: not an image, or a damaged one.")
+    with _damage(path):
+        if kind == "TIFF":
+            from deepam_tf.files.tiff import TiffReader
+
+            return TiffReader(path)
+        if kind == "RAW":
+            from deepam_tf.files.raw import DevelopedFile
+
+            return DevelopedFile(path)
+        if kind in PILLOW_FORMATS or kind == "HEIC":
+            from deepam_tf.files.raster import RasterFile
+
+            return RasterFile(path.read_bytes(), kind)
+    raise UnsupportedImageError(f"{path}: {kind} is not supported. Convert it to PNG or TIFF.")
+
+
+@contextlib.contextmanager
+def open_pictures(
+    path: str | os.PathLike,
+    *,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    white_level: float | str | None = None,
+    first_frame: bool = False,
+) -> Iterator[Pictures]:
+    """The pictures of a file: one, the frames of an animation, or the pages of a TIFF file.
+
+    Args:
+        path: PNG, JPEG, TIFF, WebP, GIF, BMP, AVIF, HEIC (with the package pillow-heif), or a raw
+            photograph (with rawpy), which is developed.
+        max_megapixels: refuse larger pictures before decoding them.
+        white_level: which number is white, in the file's scale; `"auto"`: of 16 bit files, the
+            largest number of 8, 10, 12, 14 or 16 bits that is needed; None: the largest of the
+            type. Of floats, signed and long integers None and `"auto"` are the same: 1 for
+            floats that seem to be [0, 1] plus noise, the largest number in the file for others.
+        first_frame: take the first picture and leave the others.
+
+    Yields:
+        What gives the pictures, as long as the block lasts.
+
+    Raises:
+        ImageFileError: if the file is missing, empty, truncated, no image or too large.
+        UnsupportedImageError: if it is an image of a kind that is not read.
+
+    Example:
+        >>> import tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "a.tiff")
+        >>> page = Picture(np.zeros([4, 5, 1], np.float32), None, np.dtype("uint16"))
+        >>> write_all(path, [page, page], count=2)
+        >>> with open_pictures(path) as pictures:
+        ...     print(pictures.count, [x.pixels.shape for x in pictures])
+        2 [(4, 5, 1), (4, 5, 1)]
+    """
+    path = pathlib.Path(path)
+    reader = _open(path)
+    with contextlib.closing(reader):
+        _check_size(path, reader, max_megapixels)
+        count = 1 if first_frame else reader.count
+        pictures = _decoded(path, reader, count, white_level)
+        first = next(pictures)
+        if first_frame and reader.count > 1:
+            left = reader.count - 1
+            note = f"the first of {reader.count} {reader.several}; {left} are left out."
+            encoding = dataclasses.replace(first.encoding, loop=None, default_image=False)
+            first = dataclasses.replace(
+                first, notes=(*first.notes, note), duration=None, encoding=encoding
+            )
+        yield Pictures(path, count, first, pictures)
+
+
+def _decoded(path, reader, count: int, white_level) -> Iterator[Picture]:
+    with _damage(path):
+        if not hasattr(reader, "ranges"):
+            for picture in reader.pictures(count):
+                yield _with_white(path, picture, white_level)
+            return
+        dtype = reader.dtype()
+        told = None if white_level == "auto" else white_level
+        black, white, note = None, told, ""
+        if dtype.kind in "if" or dtype.itemsize > 2 or (dtype == np.uint16 and white_level):
+            dtype, low, high, inverted = reader.ranges(count)
+            black, white, note = _levels(path, dtype, low, high, white_level)
+            if inverted and dtype.kind != "u" and white is not None:
+                black, white = max(high, white), black
+        for number, picture in enumerate(reader.pictures(count, black=black, white=white)):
+            notes = picture.notes + ((note,) if note and number == 0 else ())
+            yield dataclasses.replace(picture, notes=notes)
+
+
+def _with_white(path: pathlib.Path, picture: Picture, white_level: float | str | None) -> Picture:
+    if picture.dtype != np.uint16 or white_level is None:
+        _check_white(path, picture.dtype, white_level, 255.0 * float(picture.pixels.max()))
+        told = isinstance(white_level, float) and white_level != 255
+        if not told or picture.dtype != np.uint8:
+            return picture
+    peak = DEPTHS[np.dtype(picture.dtype)]
+    high = peak * float(picture.pixels.max())
+    _, white, note = _levels(path, picture.dtype, 0.0, round(high), white_level)
+    pixels = picture.pixels * np.float32(peak / white)
+    notes = (*picture.notes, note) if note else picture.notes
+    return dataclasses.replace(picture, pixels=pixels, white=white, notes=notes)
+
+
+def _check_white(path: pathlib.Path, dtype: np.dtype, white_level, high: float) -> None:
+    if isinstance(white_level, float) and dtype.kind == "u" and round(high) > white_level:
+        raise ImageFileError(
+            f"{path}: the white level must not lie below the largest number of the picture. "
+            f"Received: {white_level:g}, and {high:.0f} in the file."
+        )
+
+
+def _levels(
+    path: pathlib.Path, dtype: np.dtype, low: float, high: float, white_level: float | str | None
+) -> tuple[float | None, float | None, str]:
+    """Black, white, and what there is to say of them."""
+    if not np.isfinite([low, high]).all():
+        raise ImageFileError(f"{path}: no pixel holds a number.")
+    black = None if dtype.kind == "u" else min(low, 0.0)
+    if isinstance(white_level, float):
+        _check_white(path, dtype, white_level, high)
+        return (None if black is None else 0.0), white_level, ""
+    if dtype == np.uint16:
+        white = next(white for white in _WHITES if white >= high)
+        bits = _BITS[_WHITES.index(white)]
+        if bits == 16:
+            return None, white, ""
+        return None, white, f"white level {white:.0f} ({bits} bits in 16)"
+    if dtype.kind == "u" and dtype.itemsize == 1:
+        return None, None, ""
+    if dtype.kind == "f" and _UNIT_FLOATS[0] < high <= _UNIT_FLOATS[1] and low > -0.5:
+        return 0.0, 1.0, ""
+    white = high if high > (black or 0.0) else 0.0 if low < 0 else 1.0
+    return black, white, f"white level {white:g}, black level {black or 0.0:g}"
+
+
+def read(
+    path: str | os.PathLike,
+    *,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    white_level: float | str | None = None,
+    first_frame: bool = False,
+) -> Picture:
+    """Decode an image file that holds one picture, upright, alpha kept apart.
+
+    Args:
+        path: see `open_pictures`.
+        max_megapixels: see `open_pictures`.
+        white_level: see `open_pictures`.
+        first_frame: see `open_pictures`.
 
     Returns:
         A `Picture`.
 
     Raises:
-        ImageFileError: if the file is missing, empty, truncated, no image, too large, or
-            holds neither 8 nor 16 bit integers.
+        ImageFileError: see `open_pictures`; also if the file holds several pictures and
+            `first_frame` is False.
+    """
+    with open_pictures(
+        path, max_megapixels=max_megapixels, white_level=white_level, first_frame=first_frame
+    ) as pictures:
+        if pictures.count > 1:
+            raise ImageFileError(
+                f"{path}: one picture is needed. Received: {pictures.count}. Take the first with "
+                "--first-frame."
+            )
+        return pictures.first
+
+
+def read_numbers(
+    path: str | os.PathLike, *, max_megapixels: float = MAX_MEGAPIXELS
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The numbers of an image file that holds one picture, whatever they mean.
+
+    Args:
+        path: see `open_pictures`.
+        max_megapixels: see `open_pictures`.
+
+    Returns:
+        `[H, W, 1 or 3]` upright, in the file's type; and `[H, W]`, True where the file says that
+        there is no value, or None.
+
+    Raises:
+        ImageFileError: see `read`.
     """
     path = pathlib.Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ImageFileError(f"{path}: no such file.") from None
-    except OSError as error:
-        raise ImageFileError(f"{path}: cannot be read ({error.strerror}).") from error
-    if not data:
-        raise ImageFileError(f"{path}: the file is empty.")
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is below
-    try:
-        # Pillow warns of damage that does not keep it from decoding.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                megapixels = image.width * image.height / 1e6
-                if megapixels > max_megapixels:
-                    raise ImageFileError(
-                        f"{path}: the image has {megapixels:.3g} megapixels, the limit is "
-                        f"{max_megapixels:g}."
-                    )
-                return decode(path, image, data)
-    except ImageFileError:
-        raise
-    except Image.UnidentifiedImageError as error:
-        raise ImageFileError(f"{path}: not an image, or a damaged one.") from error
-    except _DAMAGE as error:
-        raise ImageFileError(f"{path}: the file is damaged or truncated.") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    with contextlib.closing(_open(path)) as reader:
+        _check_size(path, reader, max_megapixels)
+        if reader.count > 1:
+            raise ImageFileError(
+                f"{path}: one picture is needed. Received: {reader.count} {reader.several}."
+            )
+        with _damage(path):
+            if hasattr(reader, "numbers"):
+                return reader.numbers()
+            return next(reader.pictures(1)).numbers(), None
 
 
-def write(path: str | os.PathLike, picture: Picture, *, overwrite: bool = False) -> None:
-    """Encode a picture at its own bit depth, whole or not at all.
+def _check_size(path: pathlib.Path, reader: _Reader, max_megapixels: float) -> None:
+    height, width = reader.size
+    megapixels = height * width / 1e6
+    if megapixels > max_megapixels:
+        raise ImageFileError(
+            f"{path}: the image has {megapixels:.3g} megapixels, the limit is {max_megapixels:g}."
+        )
+    if not height or not width:
+        raise ImageFileError(f"{path}: the image has no pixels.")
+
+
+def write(
+    path: str | os.PathLike,
+    picture: Picture,
+    *,
+    overwrite: bool = False,
+    quality: int | None = None,
+) -> None:
+    """Encode a picture in its own numbers, with what its file said of it, whole or not at all.
 
     Args:
         path: file to write; its suffix names the format.
-        picture: what to write. `pixels` are clipped to [0, 1].
+        picture: what to write. `pixels` of integers are clipped to [0, 1].
         overwrite: whether an existing file may be replaced.
+        quality: of JPEG and WebP, 1 to 100; by default what the picture's file had, or 95.
 
     Raises:
         ImageFileError: if the file exists and `overwrite` is False, if the format cannot
-            hold the picture's bit depth or alpha, or the folder cannot be written to.
+            hold the picture's numbers or alpha, or the folder cannot be written to.
     """
-    path = pathlib.Path(path)
-    check_writable(path, picture, overwrite=overwrite)
-    pixels = from_unit(picture.pixels, picture.dtype)
-    if picture.alpha is not None:
-        pixels = np.dstack([pixels, picture.alpha])
-    try:
-        encoded = encode(pixels, path.suffix.lower())
-    except (OSError, ValueError, cv2.error) as error:
-        raise ImageFileError(f"{path}: the picture could not be encoded ({error}).") from error
-    write_bytes(path, encoded)
+    write_all(path, [picture], count=1, overwrite=overwrite, quality=quality)
 
 
-def check_writable(path: pathlib.Path, picture: Picture, *, overwrite: bool = False) -> None:
-    """Raise as `write` would, before the work whose result it writes is done.
+def write_all(
+    path: str | os.PathLike,
+    pictures: Iterable[Picture],
+    *,
+    count: int,
+    overwrite: bool = False,
+    quality: int | None = None,
+) -> None:
+    """Write the frames of an animation or the pages of a TIFF file, whole or not at all.
+
+    Pages are written as they come: of a long stack one is in memory.
+
+    Args:
+        path: file to write; its suffix names the format.
+        pictures: what to write.
+        count: how many they are.
+        overwrite: see `write`.
+        quality: see `write`.
 
     Raises:
-        ImageFileError: see `write`.
+        ImageFileError: see `write`; also if the format cannot hold several pictures.
+    """
+    path = pathlib.Path(path)
+    with _named_as_image():
+        iterator = iter(pictures)
+        first = next(iterator)
+        written = check_writable(path, first, count=count, overwrite=overwrite)
+        with atomic.whole_file(path) as temporary:
+            try:
+                if written.name == "TIFF":
+                    _write_pages(temporary, first, iterator, count)
+                else:
+                    from deepam_tf.files.raster import encode
+
+                    encoded = encode([first, *iterator], written, quality=quality)
+                    temporary.write_bytes(encoded)
+            except (struct.error, RuntimeError, OverflowError, KeyError) as error:
+                raise ImageFileError(
+                    f"{path}: the picture could not be encoded ({error})."
+                ) from error
+
+
+def _write_pages(path: pathlib.Path, first: Picture, rest: Iterator[Picture], count: int) -> None:
+    from deepam_tf.files.tiff import TiffWriter
+
+    with contextlib.closing(TiffWriter(path, first, count)) as writer:
+        writer.write(first)
+        for picture in rest:
+            writer.write(picture)
+
+
+def check_writable(
+    path: pathlib.Path, picture: Picture, *, count: int = 1, overwrite: bool = False
+) -> Written:
+    """Raise as `write_all` would, before the work whose result it writes is done.
+
+    Args:
+        path: file to write.
+        picture: the first of what is to be written.
+        count: how many pictures there are.
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        The format.
+
+    Raises:
+        ImageFileError: see `write_all`.
     """
     check_place(path, overwrite=overwrite)
-    longest = max(picture.pixels.shape[:2])
-    if longest > _LONGEST_SIDE.get(path.suffix.lower(), longest):
+    suffix = path.suffix.lower()
+    written = written_format(path)
+    if written is None:
+        known = sorted(name for one in WRITTEN for name in one.suffixes)
         raise ImageFileError(
-            f"{path}: the format holds at most {_LONGEST_SIDE[path.suffix.lower()]} pixels a side. "
+            f"{path}: the suffix must name an image format that is written, one of "
+            f"{', '.join(known)}."
+        )
+    longest = max(picture.pixels.shape[:2])
+    if written.longest_side is not None and longest > written.longest_side:
+        raise ImageFileError(
+            f"{path}: the format holds at most {written.longest_side} pixels a side. "
             f"Received: {longest}. Use .png."
         )
-    suffix = path.suffix.lower()
-    if suffix not in IMAGE_SUFFIXES:
-        raise ImageFileError(
-            f"{path}: the suffix must name an image format, one of "
-            f"{', '.join(sorted(IMAGE_SUFFIXES))}."
-        )
-    if picture.dtype == np.uint16 and suffix not in _SIXTEEN_BIT_SUFFIXES:
-        raise ImageFileError(f"{path}: {suffix} cannot hold 16 bits. Use .png or .tiff.")
-    if picture.alpha is not None and suffix not in _ALPHA_SUFFIXES:
+    dtype = np.dtype(picture.dtype)
+    if dtype.name not in written.depths:
+        if dtype == np.uint16:
+            raise ImageFileError(f"{path}: {suffix} cannot hold 16 bits. Use .png or .tiff.")
+        raise ImageFileError(f"{path}: {suffix} cannot hold {dtype} numbers. Use .tiff.")
+    if picture.unknown is not None and picture.unknown.any() and written.name != "TIFF":
+        raise ImageFileError(f"{path}: {suffix} cannot hold pixels without a value. Use .tiff.")
+    if picture.alpha is not None and not written.alpha:
         raise ImageFileError(f"{path}: {suffix} cannot hold transparency. Use .png.")
-    if picture.alpha is not None and picture.dtype == np.uint16 and suffix != ".png":
-        raise ImageFileError(f"{path}: transparency of 16 bits goes into PNG alone. Use .png.")
+    if count > 1 and written.pages is None:
+        raise ImageFileError(
+            f"{path}: {suffix} holds one picture. Received: {count}. Take the first with "
+            "--first-frame, or use .png, .webp or .gif for animations, .tiff for pages."
+        )
+    if count > 1 and written.pages == "animation" and picture.duration is None:
+        raise ImageFileError(
+            f"{path}: {suffix} holds animations, no pages. Received: {count} pages. Use .tiff, or "
+            "take the first with --first-frame."
+        )
+    if count > 1 and written.name == "PNG" and dtype == np.uint16:
+        raise ImageFileError(f"{path}: animations have 8 bits. Use .tiff.")
+    return written
+
+
+def lost(picture: Picture, path: pathlib.Path, *, count: int = 1) -> list[str]:
+    """What a file of that name will not have of a picture, one line each.
+
+    Args:
+        picture: the first of what is to be written.
+        path: file to write.
+        count: how many pictures there are.
+
+    Returns:
+        Lines to show.
+    """
+    written, metadata = written_format(path), picture.metadata
+    if written is None:
+        return []
+    comment = dict(metadata.text).get("Comment")
+    others = [key for key, _ in metadata.text if key != "Comment"]
+    there = {
+        "colour profile": metadata.icc,
+        "EXIF": metadata.exif,
+        "XMP": metadata.xmp,
+        "IPTC": metadata.iptc or metadata.photoshop,
+        "resolution": metadata.resolution,
+        "text": others or (comment and "comment" not in written.keeps),
+        "gamma and primaries": metadata.color_chunks,
+    }
+    names = [name for name, value in there.items() if value and name not in written.keeps]
+    lines = []
+    if names:
+        lines.append(f"{', '.join(names)} have no place in {path.suffix.lower()} files.")
+    if written.name == "GIF":
+        lines.append("GIF holds 256 colours a frame.")
+    if picture.duration is not None and count > 1 and written.pages == "pages":
+        lines.append("TIFF holds no durations of frames.")
+    if written.name == "TIFF":
+        from deepam_tf.files.tiff import compression_note
+
+        note = compression_note(picture.encoding)
+        lines += [note] if note else []
+    return lines
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from deepam_tf import image_io
+from deepam_tf.files import pictures as image_io
 
 
 def picture(rng, channels, dtype, alpha=False, shape=(11, 13)):
