@@ -9,6 +9,9 @@ HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "deepam_tf/__init__.py").read_text())[1]
 
 EXTRAS = {
+    "heif": ["pillow-heif>=0.18"],  # to read HEIC
+    "raw": ["rawpy>=0.24"],  # to read raw photographs
+    "tiff": ["imagecodecs>=2024.6.1"],  # TIFF in LZW, JPEG, CCITT and the like: to keep or read it
     "completion": ["shtab>=1.7"],
     "train": ["keras>=3.14", "tensorboard>=2.19"],
     "serve": ["grpcio>=1.60", "tensorflow-serving-api>=2.18"],  # to export and ask; not to run
@@ -31,8 +34,12 @@ EXTRAS = {
     ],
     "notebooks": ["ipykernel>=6.29", "matplotlib>=3.8", "nbconvert>=7.16", "scikit-image>=0.24"],
     "dev": [
+        "imagecodecs>=2024.6.1",
+        "pidng>=4.0.9",
+        "pillow-heif>=0.18",
         "pyright>=1.1.390",
         "pytest>=8",
+        "rawpy>=0.24",
         "ruff>=0.9",
         "scipy>=1.11",
         "shtab>=1.7",
@@ -56,6 +63,7 @@ setup(
         "opencv-python>=4.10",
         "pillow>=11",
         "rich>=13",
+        "tifffile>=2024.8.10",
         "tensorflow>=2.18",
     ],
     extras_require=EXTRAS,

@@ -171,7 +171,7 @@ _SIGNATURES = (
 
 
 def identify(head: bytes) -> str | None:
-    """The format of a file.
+    r"""The format of a file.
 
     Args:
         head: its first bytes, 32 or more.
@@ -180,7 +180,7 @@ def identify(head: bytes) -> str | None:
         The name, also of formats that are not read; None if the bytes say nothing.
 
     Example:
-        >>> identify(b"\\x89PNG\\r\\n\\x1a\\n")
+        >>> identify(b"\x89PNG\r\n\x1a\n")
         'PNG'
     """
     for place, signature, name in _SIGNATURES:

@@ -27,7 +27,7 @@ _PHOTOSHOP_HEADER = b"Photoshop 3.0\x00"
 _IPTC_RESOURCE = 0x0404
 _SEGMENT = 65533 - len(_PHOTOSHOP_HEADER)  # bytes that fit into one APP13
 _ORIENTATION = 0x0112
-_DIRECTORIES = {0x8769: "exif", 0x8825: "gps"}
+_DIRECTORIES = (0x8769, 0x8825)  # of the camera, of the place
 # Tags of TIFF that say how pixels are stored, or that are kept by other means.
 STRUCTURE = frozenset(
     {
@@ -122,7 +122,9 @@ def jpeg_segments(photoshop: bytes | None) -> bytes:
     """Photoshop's image resources as segments of a JPEG file."""
     parts = [photoshop[i : i + _SEGMENT] for i in range(0, len(photoshop or b""), _SEGMENT)]
     return b"".join(
-        struct.pack(">HH", 0xFFED, 2 + len(_PHOTOSHOP_HEADER) + len(part)) + _PHOTOSHOP_HEADER + part
+        struct.pack(">HH", 0xFFED, 2 + len(_PHOTOSHOP_HEADER) + len(part))
+        + _PHOTOSHOP_HEADER
+        + part
         for part in parts
     )
 

@@ -213,8 +213,10 @@ def from_numbers(
     """
     dtype = values.dtype.newbyteorder("=")
     black = 0.0 if black_level is None else black_level
-    if dtype.kind == "f" and not (finite := np.isfinite(values).all(axis=-1)).all():
-        unknown = ~finite if unknown is None else unknown | ~finite
+    if dtype.kind == "f":
+        infinite = ~np.asarray(np.isfinite(values).all(axis=-1))
+        if infinite.any():
+            unknown = infinite if unknown is None else unknown | infinite
     picture = Picture(
         np.zeros([1, 1, 1], np.float32),
         alpha,

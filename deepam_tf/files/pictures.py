@@ -164,7 +164,7 @@ def _kind(path: pathlib.Path) -> str | None:
 
 @contextlib.contextmanager
 def _damage(path: pathlib.Path) -> Iterator[None]:
-    """What decoders raise of damaged files, of no promised kind, as one line that names the file."""
+    """What decoders raise of damaged files, as one line that names the file."""
     try:
         yield
     except ImageFileError as error:

@@ -190,7 +190,9 @@ class RasterFile:
         return {"metadata": metadata, "encoding": encoding}
 
 
-def _values(image: Image.Image, transparent: bool) -> tuple[np.ndarray, tuple[str, ...], bytes | None]:
+def _values(
+    image: Image.Image, transparent: bool
+) -> tuple[np.ndarray, tuple[str, ...], bytes | None]:
     """Integers `[H, W, 1..4]` as stored, notes, and the profile of colours that were converted."""
     mode, notes, profile = image.mode, [], None
     if mode.startswith("I;16") or (mode == "I" and image.format == "PPM"):
@@ -409,7 +411,7 @@ def _jpeg_options(picture: Picture, quality: int | None) -> dict:
 def _own_tables() -> dict[int, list[int]]:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
-    return JpegImagePlugin.JpegImageFile(buffer).quantization
+    return JpegImagePlugin.JpegImageFile(io.BytesIO(buffer.getvalue())).quantization
 
 
 def _steps(tables: dict[int, list[int]]) -> float:

@@ -179,12 +179,13 @@ class TiffReader:
         for number in range(count):
             page = self._pages[0 if self._stack is not None else number]
             values, facts, _ = self._decoded(page, number)
-            known = np.isfinite(values) if values.dtype.kind == "f" else np.ones(1, bool)
-            if facts["unknown"] is not None:
-                known = known & ~facts["unknown"][..., np.newaxis]
             dtype, inverted = values.dtype, facts["encoding"].white_is_zero
-            low = min(low, float(values.min(where=known, initial=np.inf)))
-            high = max(high, float(values.max(where=known, initial=-np.inf)))
+            if facts["unknown"] is not None:
+                values = values[~facts["unknown"]]
+            if dtype.kind == "f":
+                values = values[np.isfinite(values)]
+            if values.size:
+                low, high = min(low, float(values.min())), max(high, float(values.max()))
         return dtype, low, high, inverted
 
     def numbers(self) -> tuple[np.ndarray, np.ndarray | None]:
@@ -251,7 +252,9 @@ class TiffReader:
                 encoding = dataclasses.replace(encoding, associated=True)
             elif meaning != _STRAIGHT:
                 if channels == 1:
-                    raise UnsupportedImageError("TIFF with 2 channels of no told meaning is not read.")
+                    raise UnsupportedImageError(
+                        "TIFF with 2 channels of no told meaning is not read."
+                    )
                 notes.append("its fourth channel is taken for transparency.")
         unknown = None
         if _NO_DATA in page.tags:
@@ -288,7 +291,12 @@ class TiffReader:
                 if values.shape[: page.axes.count("S") + 2] == page.shape[:3] or page.axes == "YX":
                     if page.dtype == values.dtype:
                         return values
-        if page.dtype == np.uint16 and page.axes == "YXS" and page.shape[-1] == 3 and self.count == 1:
+        if (
+            page.dtype == np.uint16
+            and page.axes == "YXS"
+            and page.shape[-1] == 3
+            and self.count == 1
+        ):
             self._file.filehandle.seek(0)
             data = np.frombuffer(self._file.filehandle.read(), np.uint8)
             values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
@@ -407,8 +415,10 @@ def _multiplied(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     share = alpha[..., np.newaxis].astype(np.float64) / top
     share = np.where(alpha[..., np.newaxis] > 0, share, 1.0)  # what is hidden is as it was
     product = values * share
-    return product.astype(values.dtype) if values.dtype.kind == "f" else np.rint(product).astype(
-        values.dtype
+    return (
+        product.astype(values.dtype)
+        if values.dtype.kind == "f"
+        else np.rint(product).astype(values.dtype)
     )
 
 
@@ -499,7 +509,9 @@ class TiffWriter:
             predictor=predictor,
             tile=encoding.tile,
             resolution=None if resolution is None else (resolution.x, resolution.y),
-            resolutionunit=None if resolution is None else resolution.unit.replace("cm", "centimeter"),
+            resolutionunit=None
+            if resolution is None
+            else resolution.unit.replace("cm", "centimeter"),
             iccprofile=metadata.icc,
             metadata=None,
             software=False,
@@ -510,7 +522,9 @@ class TiffWriter:
 
     def _tags(self, metadata: Metadata) -> list[tuple]:
         # Text tags begin with what the file had; EXIF of other formats brings its own.
-        tags = {code: (code, kind, count, value, True) for code, kind, count, value in metadata.tags}
+        tags = {
+            code: (code, kind, count, value, True) for code, kind, count, value in metadata.tags
+        }
         for code, value in ((_XMP, metadata.xmp), (_IPTC, metadata.iptc),
                             (_PHOTOSHOP, photoshop_of(metadata))):  # fmt: skip
             if value:

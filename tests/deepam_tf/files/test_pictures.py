@@ -22,13 +22,10 @@ def picture(rng, channels, dtype, alpha=False, shape=(11, 13)):
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize(("channels", "alpha"), [(1, False), (1, True), (3, False), (3, True)])
 def test_lossless_round_trip(tmp_path, rng, suffix, dtype, channels, alpha):
-    if alpha and dtype == "uint16" and suffix != ".png":
-        pytest.skip("refused, see test_formats_and_folders_that_cannot_take_it_are_refused")
     original = picture(rng, channels, dtype, alpha)
     image_io.write(tmp_path / f"a{suffix}", original)
     back = image_io.read(tmp_path / f"a{suffix}")
-    expanded = np.broadcast_to(original.pixels, back.pixels.shape)
-    np.testing.assert_array_equal(back.pixels, expanded)
+    np.testing.assert_array_equal(back.pixels, original.pixels)
     assert back.dtype == original.dtype
     if alpha:
         np.testing.assert_array_equal(back.alpha, original.alpha)
@@ -78,18 +75,6 @@ def test_exif_orientation_is_applied(tmp_path, orientation, suffix, channels):
     assert image_io.read(path).pixels.squeeze().shape == expected.shape
     blocks = [x[8::16, 8::16] for x in (image_io.read(path).pixels.squeeze(), expected)]
     np.testing.assert_allclose(*blocks, atol=0.02)
-
-
-def test_turned_16_bit_colour_tiff_is_refused(tmp_path, rng):
-    path = tmp_path / "a.tiff"
-    cv2.imwrite(str(path), rng.integers(0, 65536, (4, 6, 3), dtype=np.uint16))
-    data = bytearray(path.read_bytes())
-    # PlanarConfiguration (tag 284, one SHORT) holds its default: make it Orientation (274), 6.
-    entry = data.index(b"\x1c\x01\x03\x00\x01\x00\x00\x00")
-    data[entry], data[entry + 8] = 0x12, 6
-    path.write_bytes(data)
-    with pytest.raises(image_io.ImageFileError, match="plain RGB, upright"):
-        image_io.read(path)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tiff", ".webp", ".bmp"])
@@ -150,7 +135,7 @@ def test_16_bit_gray_png_with_alpha_keeps_both(tmp_path, rng):
     original = picture(rng, 1, "uint16", alpha=True)
     image_io.write(tmp_path / "a.png", original)
     back = image_io.read(tmp_path / "a.png")
-    np.testing.assert_array_equal(back.pixels[..., 1], original.pixels[..., 0])
+    np.testing.assert_array_equal(back.pixels, original.pixels)
     np.testing.assert_array_equal(back.alpha, original.alpha)
 
 
@@ -178,12 +163,6 @@ def test_impossible_names_and_folders_are_errors_of_one_kind(tmp_path, rng):
         image_io.write(tmp_path / ("x" * 300 + ".png"), picture(rng, 1, "uint8"))
 
 
-def test_floating_point_files_are_refused(tmp_path):
-    cv2.imwrite(str(tmp_path / "a.tiff"), np.zeros((4, 4), np.float32))
-    with pytest.raises(image_io.ImageFileError, match="8 or 16 bit"):
-        image_io.read(tmp_path / "a.tiff")
-
-
 def test_nothing_is_overwritten_unasked(tmp_path, rng):
     path = tmp_path / "a.png"
     path.write_text("precious")
@@ -199,7 +178,7 @@ def test_nothing_is_overwritten_unasked(tmp_path, rng):
     [
         ("a.jpg", {"dtype": "uint16"}, "16 bits"),
         ("a.jpg", {"dtype": "uint8", "alpha": True}, "transparency"),
-        ("a.tiff", {"dtype": "uint16", "alpha": True}, "PNG alone"),
+        ("a.bmp", {"dtype": "uint16"}, "16 bits"),
         ("a.webp", {"dtype": "uint8", "shape": (1, 16384)}, "at most 16383"),
         ("a.xyz", {"dtype": "uint8"}, "suffix"),
         ("missing/a.png", {"dtype": "uint8"}, "folder"),
