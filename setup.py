@@ -12,6 +12,7 @@ EXTRAS = {
     "heif": ["pillow-heif>=0.18"],  # to read HEIC
     "raw": ["rawpy>=0.24"],  # to read raw photographs
     "tiff": ["imagecodecs>=2024.6.1"],  # TIFF in LZW, JPEG, CCITT and the like: to keep or read it
+    "app": ["gradio>=6,<7"],
     "completion": ["shtab>=1.7"],
     "train": ["keras>=3.14", "tensorboard>=2.19"],
     "serve": ["grpcio>=1.60", "tensorflow-serving-api>=2.18"],  # to export and ask; not to run
@@ -41,6 +42,7 @@ EXTRAS = {
         "pytest>=8",
         "rawpy>=0.24",
         "ruff>=0.9",
+        "selenium>=4.20",
         "scipy>=1.11",
         "shtab>=1.7",
         "tensorboard>=2.19",
@@ -56,7 +58,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["deepam_tf", "deepam_tf.*"]),
-    package_data={"deepam_tf": ["py.typed", "assets/*.png", "restoration/weights/*"]},
+    package_data={
+        "deepam_tf": ["py.typed", "app/compare.*", "assets/*.png", "restoration/weights/*"]
+    },
     install_requires=[
         "keras>=3.12",
         "numpy>=1.26",

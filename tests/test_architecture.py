@@ -23,6 +23,7 @@ ROOMS = {
         "data",
         "networks",
         "restoration",
+        "app",
         "_names",
         "cli",
         "__main__",

@@ -41,6 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_upsample(commands)
     _add_fuse(commands)
 
+    _add_app(commands)
     demo = commands.add_parser("demo", help="restore a noisy picture that comes with the package")
     demo.add_argument(
         "output",
@@ -165,6 +166,25 @@ def _add_fuse(commands: argparse._SubParsersAction) -> None:
     _add_ensemble_option(fuse)
     _add_precision_option(fuse)
     _add_file_options(fuse)
+
+
+def _add_app(commands: argparse._SubParsersAction) -> None:
+    """Add `app` to the commands."""
+    app = commands.add_parser(
+        "app",
+        help="a page in the browser to drop pictures on",
+        description="Serve a page that does what `denoise`, `fuse` and `upsample` do. It is for "
+        "this machine alone unless --host says otherwise, and needs no other.",
+    )
+    app.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
+    app.add_argument("--port", type=_positive_int, help="port (the first free one from 7860)")
+    app.add_argument("--jobs", type=_positive_int, default=1, help="restorations at once (1)")
+    app.add_argument(
+        "--max-megabytes", type=_positive_int, default=200, help="refuse larger uploads (200)"
+    )
+    app.add_argument(
+        "--max-megapixels", type=float, default=50.0, help="refuse larger pictures (50)"
+    )
 
 
 def _sigma(text: str) -> float | None:
