@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import pathlib
 
 import deepam_tf
@@ -115,18 +116,49 @@ def _add_upsample(commands: argparse._SubParsersAction) -> None:
     upsample.add_argument("output", type=pathlib.Path, metavar="OUT")
     upsample.add_argument(
         "--scale",
-        type=_positive_int,
-        help="pixels of GUIDE from one sample to the next; by default what the sizes say. A "
-        "DEPTH as large as GUIDE is taken for an upsampled one: its samples are used",
+        type=_one_or_two,
+        metavar="S[,S]",
+        help="pixels of GUIDE from one sample to the next, a whole number or a fraction, or two: "
+        "down, across; by default what the sizes say. A DEPTH as large as GUIDE is taken for an "
+        "upsampled one: its samples are used",
     )
     upsample.add_argument(
         "--offset",
-        type=float,
+        type=_one_or_two,
+        metavar="O[,O]",
         help="where the first sample lies in GUIDE, in pixels: SCALE // 2 for nearest-neighbour "
-        "samples (default), 0 for those of OpenCV, (SCALE - 1) / 2 for averages",
+        "samples (default), 0 for those of OpenCV, (SCALE - 1) / 2 for averages and fractions",
+    )
+    upsample.add_argument(
+        "--samples",
+        choices=("points", "means", "bicubic"),
+        default="points",
+        help="what a sample is: the value of one pixel, an average over its cell (INTER_AREA, a "
+        "coarse sensor), or what bicubic resizing made (points)",
+    )
+    upsample.add_argument(
+        "--keep-samples",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether a pixel that was measured comes out as measured (yes)",
     )
     upsample.add_argument(
         "--mask", type=pathlib.Path, help="picture of DEPTH's size, black where it has holes"
+    )
+    upsample.add_argument(
+        "--hole-value",
+        type=float,
+        action="append",
+        default=[],
+        metavar="N",
+        help="the number that stands for nothing, again for more; by default 0, a single negative "
+        "number, and the largest of a type of 16 bits or more. NaN always does",
+    )
+    upsample.add_argument(
+        "--confidence",
+        type=pathlib.Path,
+        help="map of DEPTH's size that says how far to trust each sample: 0, 1, 2, or 0 to the "
+        "largest number of the type, or floats in [0, 1]",
     )
     upsample.add_argument(
         "--resize-guide",
@@ -138,6 +170,17 @@ def _add_upsample(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="leave every pixel beside an edge as the network gives it, not moved to the surface "
         "that it is near",
+    )
+    upsample.add_argument(
+        "--preview", type=pathlib.Path, help="also write a coloured picture of the result here"
+    )
+    upsample.add_argument(
+        "--ply", type=pathlib.Path, help="also write a coloured cloud of points here"
+    )
+    upsample.add_argument(
+        "--focal",
+        type=_positive,
+        help="focal length of the cloud's camera in pixels of GUIDE (its longer side)",
     )
     upsample.add_argument("--model", default=DEPTH_MODEL, help=f"weights ({DEPTH_MODEL})")
     _add_precision_option(upsample)
@@ -206,6 +249,23 @@ def _positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"it must be at least 1. Received: {text}")
     return value
+
+
+def _positive(text: str) -> float:
+    """A number above 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"it must be positive and finite. Received: {text}")
+    return value
+
+
+def _one_or_two(text: str) -> float | tuple[float, float]:
+    """A number for rows and columns, or one for each; whole ones as such."""
+    numbers = [float(part) for part in text.split(",")]
+    if len(numbers) > 2 or not all(math.isfinite(number) for number in numbers):
+        raise argparse.ArgumentTypeError(f"it takes one number, or two: 8 or 8,4. Received: {text}")
+    whole = [int(number) if number.is_integer() else number for number in numbers]
+    return whole[0] if len(whole) == 1 else (whole[0], whole[1])
 
 
 def _add_file_options(parser: argparse.ArgumentParser) -> None:

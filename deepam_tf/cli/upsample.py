@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import pathlib
 
 import cv2
 import numpy as np
 
 from deepam_tf.cli import console
 from deepam_tf.data.pipelines import to_channels
+from deepam_tf.depth.alignment import SHIFT, misalignment
+from deepam_tf.depth.grids import as_pair
+from deepam_tf.depth.holes import find_measured
+from deepam_tf.depth.observation import Observation, infer_scale, observe
+from deepam_tf.depth.views import turbo, write_point_cloud
 from deepam_tf.files import pictures as image_io
+from deepam_tf.files.atomic import check_place
 from deepam_tf.files.depth_maps import check_writable_depth, read_depth, write_depth
-from deepam_tf.restoration.depth import upsample_depth
+from deepam_tf.files.orientation import as_stored, read_orientation
+from deepam_tf.restoration.depth import restore_observation
 from deepam_tf.restoration.pretrained import load_pretrained
 from deepam_tf.restoration.tiles import Restorer
 
 __all__ = ["run"]
 
 _MASK_LEVEL = 0.5  # from here on a pixel of a mask file is valid
+_FEW_LEVELS = 2  # confidence files that hold no larger number count 0, 1, 2
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,59 +37,142 @@ def run(args: argparse.Namespace) -> int:
     """
     depth = read_depth(args.depth, max_megapixels=args.max_megapixels)
     check_writable_depth(args.output, depth.dtype, overwrite=args.force)
-    guide = image_io.read(args.guide, max_megapixels=args.max_megapixels).pixels
-    valid = depth.valid
+    for path in (args.ply, args.preview):
+        if path is not None:
+            check_place(path, overwrite=args.force)
+    valid, notes = find_measured(depth.values, args.hole_value)
+    if not valid.any():
+        raise image_io.ImageFileError(f"{args.depth}: the depth map holds nothing but holes.")
     if args.mask is not None:
         mask = image_io.read(args.mask, max_megapixels=args.max_megapixels).pixels
-        if mask.shape[:2] != depth.values.shape:
-            raise image_io.ImageFileError(
-                f"{args.mask}: the mask must have the size of the depth map. "
-                f"Received: {console.size(mask)} and {console.size(depth.values)}, "
-                "width x height."
-            )
+        _check_companion(args.mask, "mask", mask, depth.values)
         valid = valid & (to_channels(mask, 1)[..., 0] >= _MASK_LEVEL)
         if not valid.any():
             raise image_io.ImageFileError(f"{args.mask}: the mask leaves nothing of the map.")
-    guide, scale = _fitting_guide(args, depth.values, to_channels(guide, 3))
+    confidence = None if args.confidence is None else _read_confidence(args, depth.values, notes)
+    guide = to_channels(_read_guide(args, depth.values, notes), 3)
+    guide, scale = _fitting_guide(args, depth.values, guide)
+    observation = observe(
+        depth.values,
+        guide.shape[:2],
+        scale=scale,
+        offset=args.offset,
+        kind=args.samples,
+        valid=valid,
+        confidence=confidence,
+    )
+    notes += [*observation.notes, *_shift(observation, guide)]
+    for note in notes:
+        console.errors.print(f"{args.depth}: {note}", highlight=False, soft_wrap=True)
     model = load_pretrained(args.model, dtype=args.dtype)
     restorer = Restorer(model, tile=args.tile)
     with console.progress_bar() as progress:
         tiles = progress.add_task(args.depth.name, total=restorer.count_tiles(*guide.shape[:2]))
-        restored = upsample_depth(
+        restored = restore_observation(
             restorer,
-            depth.values,
+            observation,
             guide,
-            scale=scale,
-            offset=args.offset,
-            valid=valid,
             snap=not args.no_snap,
+            keep=args.keep_samples,
             on_tile=lambda: progress.advance(tiles),
         )
-    write_depth(args.output, restored, depth.dtype, overwrite=args.force)
+    zero_is_hole = not bool((depth.values[valid] <= 0).any())
+    write_depth(args.output, restored, depth.dtype, zero_is_hole=zero_is_hole, overwrite=args.force)
     holes = 100.0 * (1.0 - valid.mean())
     console.output.print(
-        f"{console.size(depth.values)} to {console.size(guide)} pixels, "
-        f"holes filled: {holes:.3g} % of the map"
+        f"{console.size(depth.values)} to {console.size(guide)} pixels, scale "
+        f"{_numbers(observation.scale)}, holes filled: {holes:.3g} % of the map"
     )
     console.output.print(f"restored: {args.output}")
+    if args.preview is not None:
+        picture = turbo(restored, (observation.low, observation.high)).astype(np.float32) / 255
+        image_io.write(
+            args.preview, image_io.Picture(picture, None, np.dtype(np.uint8)), overwrite=args.force
+        )
+        console.output.print(f"coloured: {args.preview}")
+    if args.ply is not None:
+        write_point_cloud(args.ply, restored, guide, focal=args.focal)
+        console.output.print(f"points: {args.ply}")
     return 0
+
+
+def _read_guide(args: argparse.Namespace, depth: np.ndarray, notes: list[str]) -> np.ndarray:
+    """The guide, upright only if the depth map was turned upright too."""
+    guide = image_io.read(args.guide, max_megapixels=args.max_megapixels).pixels
+    orientation = read_orientation(args.guide)
+    if orientation == read_orientation(args.depth):
+        return guide
+    stored = as_stored(guide, orientation)
+    if args.scale is None and infer_scale(depth.shape, stored.shape[:2]) is None:
+        return guide  # it fits, if at all, as it was turned
+    notes.append(
+        f"{args.guide} has an EXIF tag that turns it and the depth map has none: taken as stored"
+    )
+    return stored
+
+
+def _read_confidence(args: argparse.Namespace, depth: np.ndarray, notes: list[str]) -> np.ndarray:
+    """A confidence file as numbers in [0, 1]."""
+    values = read_depth(args.confidence, max_megapixels=args.max_megapixels).values
+    _check_companion(args.confidence, "confidence", values, depth)
+    if values.dtype.kind == "f":
+        top = 1.0
+        if not ((values >= 0) & (values <= 1)).all():
+            raise image_io.ImageFileError(
+                f"{args.confidence}: a confidence of floats must lie in [0, 1]. "
+                f"Received: {np.nanmin(values):g} to {np.nanmax(values):g}."
+            )
+    else:
+        top = _FEW_LEVELS if values.max() <= _FEW_LEVELS else np.iinfo(values.dtype).max
+        notes.append(f"confidence counted from 0 to {top}")
+    return (values / top).astype(np.float32)
+
+
+def _check_companion(path: pathlib.Path, name: str, values: np.ndarray, depth: np.ndarray) -> None:
+    if values.shape[:2] != depth.shape:
+        raise image_io.ImageFileError(
+            f"{path}: the {name} must have the size of the depth map. "
+            f"Received: {console.size(values)} and {console.size(depth)}, width x height."
+        )
 
 
 def _fitting_guide(
     args: argparse.Namespace, depth: np.ndarray, guide: np.ndarray
-) -> tuple[np.ndarray, int]:
+) -> tuple[np.ndarray, tuple[float, float]]:
     """The guide, resized where that was asked for, and the scale; errors where they clash."""
-    height, width = depth.shape
-    scale = args.scale or max(round(guide.shape[0] / height), 1)
-    fine = (height, width) if guide.shape[:2] == depth.shape else (scale * height, scale * width)
-    # A picture whose size is no multiple of the scale ends in a sample of its own or without.
-    if all(abs(a - b) < scale for a, b in zip(guide.shape[:2], fine, strict=True)):
-        return guide, scale
+    size = guide.shape[:2]
+    scale = infer_scale(depth.shape, size) if args.scale is None else args.scale
+    if scale is not None:
+        scale = as_pair(scale)
+        ends = [(low * s, high, s) for low, high, s in zip(depth.shape, size, scale, strict=True)]
+        # A picture whose size is no multiple of the scale ends in a sample of its own or without.
+        if depth.shape == size or all(abs(fine - high) < s for fine, high, s in ends):
+            return guide, scale
     if not args.resize_guide:
+        said = "" if scale is None else f", scale {_numbers(scale)}"
         raise image_io.ImageFileError(
             f"{args.guide}: the guide must be SCALE times as large as the depth map. Received: "
-            f"{console.size(guide)} for {console.size(depth)}, width x height, scale {scale}. "
+            f"{console.size(guide)} for {console.size(depth)}, width x height{said}. "
             "Choose another --scale, or allow --resize-guide."
         )
+    if scale is None:
+        scale = as_pair(max(round(size[0] / depth.shape[0]), 1))
+    fine = [round(low * s) for low, s in zip(depth.shape, scale, strict=True)]
     resized = cv2.resize(guide, fine[::-1], interpolation=cv2.INTER_AREA)
     return resized.reshape(*fine, guide.shape[-1]), scale
+
+
+def _shift(observation: Observation, guide: np.ndarray) -> list[str]:
+    """A line if the edges of map and guide lie apart by more than the samples allow."""
+    shift = misalignment(observation.image, guide)
+    if shift is None or np.hypot(*shift) < max(SHIFT, max(observation.scale) / 2):
+        return []
+    return [
+        f"the guide seems shifted by {shift[0]:+.1f} rows, {shift[1]:+.1f} columns against the "
+        "map: edges will be drawn where the guide has them"
+    ]
+
+
+def _numbers(pair: tuple[float, float]) -> str:
+    rows, columns = pair
+    return f"{rows:g}" if rows == columns else f"{rows:g} down, {columns:g} across"

@@ -20,6 +20,7 @@ from deepam_tf.data.crops import (
     sample_seeds,
     uniform_int,
 )
+from deepam_tf.depth.holes import value_range
 from deepam_tf.depth.sampling import observe_coarse
 from deepam_tf.files.pairs import (
     Pair,
@@ -163,14 +164,15 @@ def depth_crops(
     batch_size: int,
     candidates: int = 1,
     missed: float = MISSED,
+    vary_samples: bool = False,
     contrast: bool = False,
     seed: int = 0,
     first_batch: int = 0,
 ) -> tf.data.Dataset:
     """An endless pipeline of crops for guided depth upsampling.
 
-    Each map is brought to [0, 1] by its own least and largest value, and turned upside down
-    every other time: near may be large, as in disparities, or small. Then it is observed as
+    Each map is brought to [0, 1] by its own range (`depth.holes.value_range`), and turned upside
+    down every other time: near may be large, as in disparities, or small. Then it is observed as
     `sampling.observe_coarse` says.
 
     Args:
@@ -178,12 +180,14 @@ def depth_crops(
             `[H, W, G]`.
         scale: pixels from sample to sample; of several, each crop gets one, as often as it
             stands in the tuple.
-        crop_size: side of the square crops in pixels, a multiple of every scale.
+        crop_size: side of the square crops in pixels.
         batch_size: crops in a batch.
         candidates: crops drawn for each that is taken: mostly those of which interpolation
             misses more pixels. Most of a depth map is smooth and teaches little.
         missed: error from where on a pixel is missed, of the largest value of all maps: of a
             map's own range it would call noise an edge where little happens.
+        vary_samples: whether samples lie on any grid and are made in any way, see
+            `sampling.observe_coarse`.
         contrast: whether to add the input `"contrast"`, what 1 in a crop is of that value.
         seed: seed of every random choice.
         first_batch: number of the first batch, to go on where a run stopped.
@@ -195,24 +199,19 @@ def depth_crops(
         one more input, `[B, 1, 1, 1]`.
 
     Raises:
-        ValueError: if there is no pair, one is smaller than the crop or does not fit, a map
-            is empty or constant, or `crop_size` is no multiple of a scale.
+        ValueError: if there is no pair, one is smaller than the crop or does not fit, or a map
+            is empty or constant.
     """
     scales = scale if isinstance(scale, tuple) else (scale,)
-    if any(crop_size % s for s in scales):
-        raise ValueError(
-            "`crop_size` must be a multiple of every scale. "
-            f"Received: crop_size={crop_size}, scale={scale}."
-        )
     depths, guides = same_dtype([depth for depth, _ in pairs]), [guide for _, guide in pairs]
-    ranges = [(np.where(depth > 0, depth, depth.max()).min(), depth.max()) for depth in depths]
-    if any(low >= high for low, high in ranges):
+    empty = [i for i, depth in enumerate(depths) if len(np.unique(depth[depth > 0])) < 2]
+    if empty:
         raise ValueError(
-            "Every depth map must have two different values besides 0. "
-            f"Received: {[i for i, (low, high) in enumerate(ranges) if low >= high]} without."
+            f"Every depth map must have two different values besides 0. Received: {empty} without."
         )
+    ranges = [value_range(depth[..., 0], depth[..., 0] > 0) for depth in depths]
     limits = tf.constant(np.array(ranges, np.float32).reshape(-1, 2))
-    largest = max((high for _, high in ranges), default=1)
+    largest = max((depth.max() for depth in depths), default=1)
 
     def observe(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
         depth, guide = crops
@@ -221,7 +220,9 @@ def depth_crops(
         depth = (tf.cast(depth, tf.float32) - low) / (high - low)
         inverted = uniform_int(tf.random.fold_in(seed, 1), 2) == 1
         depth = tf.where(inverted, 1.0 - depth, depth) * valid
-        image, mask = observe_coarse(depth, valid, scales, tf.random.fold_in(seed, 2))
+        image, mask = observe_coarse(
+            depth, valid, scales, tf.random.fold_in(seed, 2), vary=vary_samples
+        )
         inputs = {
             "image": image,
             "mask": mask,

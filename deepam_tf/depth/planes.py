@@ -7,11 +7,14 @@ zero where these disagree in sign (the minmod limiter; van Leer, J. Comput. Phys
 from __future__ import annotations
 
 import itertools
+import math
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-__all__ = ["EDGE", "interpolate_planes", "near_share", "snap_to_planes"]
+from deepam_tf.depth.grids import Scale, as_pair, default_offset, positions
+
+__all__ = ["EDGE", "clamp_to_samples", "interpolate_planes", "near_share", "snap_to_planes"]
 
 EDGE = 0.04
 """Of the map's range: planes that differ by more belong to different surfaces (10 of 255 levels;
@@ -19,14 +22,14 @@ chosen on training maps, where 5 did as well and 20 left more of Middlebury's pi
 
 
 def interpolate_planes(
-    low: tf.Tensor, size: tuple[int, int], scale: float, offset: float
+    low: tf.Tensor, size: tuple[int, int], scale: Scale, offset: Scale
 ) -> tf.Tensor:
     """At each pixel the plane of the nearest sample.
 
     Args:
         low: samples, `[..., h, w, C]`, floating.
         size: height and width of the fine grid.
-        scale: pixels from sample to sample.
+        scale: pixels from sample to sample, see `grids`.
         offset: position of the first sample in pixels.
 
     Returns:
@@ -40,7 +43,7 @@ def interpolate_planes(
     return _plane(low, _slopes(low), size, scale, offset, shift=(0, 0), reach=0.5)
 
 
-def near_share(scale: float) -> float:
+def near_share(scale: Scale) -> float:
     """How near to a surface a pixel has to be to belong to it: a share of the way to the next.
 
     The further apart the samples, the less their planes say of what lies between. Larger shares
@@ -57,16 +60,17 @@ def near_share(scale: float) -> float:
         >>> deepam_tf.planes.near_share(4)
         0.4
     """
-    return min(1.6 / scale, 0.5)
+    rows, columns = as_pair(scale)
+    return min(1.6 / math.sqrt(rows * columns), 0.5)
 
 
 def snap_to_planes(
     image: tf.Tensor,
     low: tf.Tensor,
     valid: tf.Tensor,
-    scale: float,
+    scale: Scale,
     *,
-    offset: float | None = None,
+    offset: Scale | None = None,
     edge: float = EDGE,
     share: float | None = None,
 ) -> tf.Tensor:
@@ -99,12 +103,13 @@ def snap_to_planes(
         >>> hard[0, :, 0].numpy().tolist()
         [0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 1.0, 1.0]
     """
-    offset = scale // 2 if offset is None else offset
+    scale = as_pair(scale)
+    offset = tuple(map(default_offset, scale)) if offset is None else as_pair(offset)
     share = near_share(scale) if share is None else share
     size = (image.shape[-3], image.shape[-2])
     slopes = _slopes(low)
     closest = lowest = highest = interpolate_planes(low, size, scale, offset)
-    above = tf.zeros_like(image) + np.inf
+    above = tf.zeros_like(image) + math.inf
     below = -above
     known = tf.ones_like(image[..., :1], tf.bool)
     for shift in itertools.product((-1, 0, 1), repeat=2):
@@ -115,8 +120,8 @@ def snap_to_planes(
         above = tf.where(plane >= image, tf.minimum(above, plane), above)
         below = tf.where(plane <= image, tf.maximum(below, plane), below)
         rows, columns = (
-            _nearest(count, length, scale, offset, step)[0]
-            for count, length, step in zip(low.shape[-3:-1], size, shift, strict=True)
+            _nearest(*axis)[0]
+            for axis in zip(low.shape[-3:-1], size, scale, offset, shift, strict=True)
         )
         known &= _pick(valid, rows, columns) > 0
     between = tf.math.is_finite(above - below)
@@ -124,46 +129,96 @@ def snap_to_planes(
     return tf.where(known & near & (highest - lowest > edge), closest, image)
 
 
-def _slopes(low: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    down, right = (_limited_slope(low, low.shape[axis], axis) for axis in (-3, -2))
-    return down, right
+def clamp_to_samples(
+    image: tf.Tensor,
+    low: tf.Tensor,
+    valid: tf.Tensor,
+    scale: Scale,
+    *,
+    offset: Scale | None = None,
+) -> tf.Tensor:
+    """Keep a restored map within what the samples around can mean.
 
+    No pixel leaves the range of the nine samples around it by more than this range is wide; where
+    none of them is known, that of all samples.
 
-def _limited_slope(low: tf.Tensor, count: int, axis: int) -> tf.Tensor:
-    """The smaller of the differences to both neighbours along an axis, 0 if they disagree."""
-    if count == 1:
-        return tf.zeros_like(low)
-    before = tf.gather(low, [0, *range(count - 1)], axis=axis)
-    after = tf.gather(low, [*range(1, count), count - 1], axis=axis)
-    back, forth = low - before, after - low
-    # At the ends there is one neighbour only.
-    first, last = (
-        tf.constant(np.arange(count) == i, low.dtype)[(...,) + (None,) * (-axis - 1)]
-        for i in (0, count - 1)
+    Args:
+        image: the restored map, `[H, W, C]`, floating.
+        low: the samples it was restored from, `[h, w, C]`; finite.
+        valid: 1 where a sample was measured, 0 where not, `[h, w, 1]`.
+        scale: pixels from sample to sample, see `grids`.
+        offset: position of the first sample in pixels, `grids.default_offset` by default.
+
+    Returns:
+        `[H, W, C]`.
+
+    Example:
+        >>> low = tf.constant([[[0.0], [0.0], [1.0], [1.0]]])
+        >>> wild = tf.constant([[[9.0], [9.0], [9.0], [9.0], [9.0], [0.5], [-9.0], [1.0]]])
+        >>> tame = deepam_tf.planes.clamp_to_samples(wild, low, tf.ones_like(low), 2)
+        >>> tame[0, :, 0].numpy().tolist()
+        [0.0, 0.0, 2.0, 2.0, 2.0, 0.5, 1.0, 1.0]
+    """
+    scale = as_pair(scale)
+    offset = tuple(map(default_offset, scale)) if offset is None else as_pair(offset)
+    known = tf.cast(valid, tf.bool)
+    everywhere = [tf.reduce_max(tf.where(known, sign * low, -math.inf)) for sign in (-1.0, 1.0)]
+    # The largest of -low and of low, over the nine samples around each.
+    least, largest = (
+        tf.nn.max_pool2d(tf.where(known, sign * low, -math.inf)[tf.newaxis], 3, 1, "SAME")[0]
+        for sign in (-1.0, 1.0)
     )
-    back, forth = back + first * forth, forth + last * back
+    any_known = tf.math.is_finite(largest)
+    least, largest = (
+        tf.where(any_known, own, instead)
+        for own, instead in zip((least, largest), everywhere, strict=True)
+    )
+    spread = largest + least
+    rows, columns = (
+        _nearest(*axis)[0]
+        for axis in zip(low.shape[-3:-1], image.shape[-3:-1], scale, offset, strict=True)
+    )
+    bottom, top = (_pick(bound, rows, columns) for bound in (-least - spread, largest + spread))
+    return tf.clip_by_value(image, bottom, top)
+
+
+def _slopes(low: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return _limited_slope(low, -3), _limited_slope(low, -2)
+
+
+def _limited_slope(low: tf.Tensor, axis: int) -> tf.Tensor:
+    """The smaller of the differences to both neighbours along an axis, 0 if they disagree."""
+    number = tf.range(tf.shape(low)[axis])
+    last = tf.shape(low)[axis] - 1
+    back = low - tf.gather(low, tf.maximum(number - 1, 0), axis=axis)
+    forth = tf.gather(low, tf.minimum(number + 1, last), axis=axis) - low
+    # At the ends there is one neighbour only.
+    number = tf.reshape(number, [-1] + [1] * (-axis - 1))
+    back, forth = tf.where(number == 0, forth, back), tf.where(number == last, back, forth)
     agree = tf.cast(back * forth > 0, low.dtype)
     return agree * tf.sign(back) * tf.minimum(tf.abs(back), tf.abs(forth))
 
 
 def _plane(low, slopes, size, scale, offset, *, shift, reach) -> tf.Tensor:
     """At each pixel the plane of a sample beside the nearest one, up to `reach` samples away."""
-    rows, y = _nearest(low.shape[-3], size[0], scale, offset, shift[0])
-    columns, x = _nearest(low.shape[-2], size[1], scale, offset, shift[1])
-    y, x = (np.clip(position, -reach, reach) for position in (y, x))
-    y, x = tf.constant(y[:, None, None], low.dtype), tf.constant(x[:, None], low.dtype)
+    grid = zip(as_pair(size), as_pair(scale), as_pair(offset), shift, strict=True)
+    counts = tf.unstack(tf.shape(low)[-3:-1])
+    (rows, y), (columns, x) = (
+        _nearest(count, *axis) for count, axis in zip(counts, grid, strict=True)
+    )
+    y, x = (tf.cast(tf.clip_by_value(way, -reach, reach), low.dtype) for way in (y, x))
     level, down, right = (_pick(part, rows, columns) for part in (low, *slopes))
-    return level + down * y + right * x
+    return level + down * y[:, tf.newaxis, tf.newaxis] + right * x[:, tf.newaxis]
 
 
-def _nearest(count: int, size: int, scale: float, offset: float, shift: int = 0):
+def _nearest(count: Any, size: Any, scale: Any, offset: Any, shift: int = 0):
     """Each pixel's nearest sample, its number plus `shift`, and the way from there in samples."""
-    position = (np.arange(size) - offset) / scale
+    position = positions(size, scale, offset)
     # A hair up, for the tie half way: a block then begins where its sample lies in the middle.
-    index = np.floor(position + 0.5 + 1e-6).astype(int)
-    index = np.clip(np.clip(index, 0, count - 1) + shift, 0, count - 1)
-    return index, position - index
+    index = tf.cast(tf.floor(position + 0.5 + 1e-6), tf.int32)
+    index = tf.clip_by_value(tf.clip_by_value(index, 0, count - 1) + shift, 0, count - 1)
+    return index, position - tf.cast(index, tf.float64)
 
 
-def _pick(x: tf.Tensor, rows: np.ndarray, columns: np.ndarray) -> tf.Tensor:
+def _pick(x: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
     return tf.gather(tf.gather(x, rows, axis=-3), columns, axis=-2)

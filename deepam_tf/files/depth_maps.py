@@ -29,20 +29,19 @@ class DepthMap:
     """A depth or disparity map as its file has it.
 
     Attributes:
-        values: `[H, W]` float32 in the file's unit.
-        valid: `[H, W]`, False in holes.
+        values: `[H, W]` in the file's unit, holes as the file has them: which numbers are holes,
+            `deepam_tf.depth.holes.find_measured` tells.
         dtype: the file's type of numbers: uint8, uint16 or a float.
     """
 
     values: np.ndarray
-    valid: np.ndarray
     dtype: np.dtype
 
 
 def read_depth(
     path: str | os.PathLike, *, max_megapixels: float = image_io.MAX_MEGAPIXELS
 ) -> DepthMap:
-    """Read a depth map; 0, negative numbers, NaN and infinity are holes.
+    """Read a depth map, every number as it stands in the file.
 
     Args:
         path: PNG or another image format, gray, of 8 or 16 bit; TIFF or NPY with floats.
@@ -52,8 +51,8 @@ def read_depth(
         The map.
 
     Raises:
-        image_io.ImageFileError: if the file cannot be read, is too large, has more than one
-            channel or no other numbers than holes.
+        image_io.ImageFileError: if the file cannot be read, is too large or has more than one
+            channel.
     """
     path = pathlib.Path(path)
     if path.suffix.lower() == ".npy":
@@ -68,11 +67,7 @@ def read_depth(
                 f"{picture.pixels.shape[-1]}, a colour picture."
             )
         values = from_unit(picture.pixels[..., 0], picture.dtype)
-    with np.errstate(invalid="ignore"):
-        valid = np.isfinite(values) & (values > 0)
-    if not valid.any():
-        raise image_io.ImageFileError(f"{path}: the depth map holds nothing but holes.")
-    return DepthMap(np.where(valid, values, 0).astype(np.float32), valid, values.dtype)
+    return DepthMap(values, values.dtype)
 
 
 def check_writable_depth(path: pathlib.Path, dtype: np.dtype, *, overwrite: bool = False) -> None:
@@ -92,15 +87,20 @@ def check_writable_depth(path: pathlib.Path, dtype: np.dtype, *, overwrite: bool
 
 
 def write_depth(
-    path: str | os.PathLike, values: np.ndarray, dtype: np.dtype, *, overwrite: bool = False
+    path: str | os.PathLike,
+    values: np.ndarray,
+    dtype: np.dtype,
+    *,
+    zero_is_hole: bool = True,
+    overwrite: bool = False,
 ) -> None:
     """Write a depth map without holes in a type of numbers, whole or not at all.
 
     Args:
         path: file to write: .png or .bmp for integers, .tiff or .npy for any numbers.
-        values: `[H, W]`. Integers are rounded and clipped to 1 and the largest, since 0 would
-            be a hole.
+        values: `[H, W]`. Integers are rounded and clipped to what the type holds.
         dtype: uint8, uint16 or a float.
+        zero_is_hole: whether integers below 1 become 1, since nothing here is a hole.
         overwrite: whether an existing file may be replaced.
 
     Raises:
@@ -110,7 +110,8 @@ def write_depth(
     path = pathlib.Path(path)
     check_writable_depth(path, dtype, overwrite=overwrite)
     if np.issubdtype(dtype, np.integer):
-        values = np.clip(np.rint(values), 1, np.iinfo(dtype).max)
+        least = 1 if zero_is_hole else np.iinfo(dtype).min
+        values = np.clip(np.rint(values), least, np.iinfo(dtype).max)
     values = values.astype(dtype)
     buffer = io.BytesIO()
     if path.suffix.lower() == ".npy":

@@ -82,19 +82,6 @@ def test_what_may_be_meant_so_is_only_pointed_at(pairs, rng, capsys):
         assert sum(all(word in line for word in words) for line in doubts) == 1, words
 
 
-@pytest.mark.parametrize("shift", [(0, 0), (3, -2), (-6, 4)])
-def test_misalignment_is_measured_across_modalities(rng, shift):
-    a = scene(rng).astype(np.float32)[..., np.newaxis] / 255
-    b = np.roll(1 - 0.5 * a**2, shift, (0, 1))
-    assert inspection.misalignment(a, b) == pytest.approx(shift, abs=0.3)
-
-
-def test_edges_that_do_not_fit_say_nothing(rng):
-    a, b = (scene(rng).astype(np.float32)[..., np.newaxis] / 255 for _ in range(2))
-    assert inspection.misalignment(a, b) is None
-    assert inspection.misalignment(np.zeros_like(a), b) is None
-
-
 def test_missing_and_empty_folders_end_with_one_line(tmp_path, capsys):
     for folder in (tmp_path / "missing", tmp_path):
         assert check_data.main([str(folder)]) == 2

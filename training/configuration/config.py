@@ -72,6 +72,8 @@ class Data:
             `deepam_tf.data.denoising_crops`.
         candidates: crops of depth maps drawn for each that is taken, see
             `deepam_tf.data.depth_crops`.
+        vary_samples: whether coarse maps are made in any way and on any grid, see
+            `deepam_tf.sampling.observe_coarse`.
         crop_size: side of the training crops in pixels.
         batch_size: crops in a step, on all devices together.
         validation_images: how many are held out, at most one in ten.
@@ -88,6 +90,7 @@ class Data:
     vary_colors: bool = False
     weigh_levels: bool = False
     candidates: int = 1
+    vary_samples: bool = False
     crop_size: int = 64
     batch_size: int = 8
     validation_images: int = 4

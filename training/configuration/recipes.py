@@ -134,6 +134,33 @@ RECIPES["upsample_depth"] = replace(
         "run.num_steps": 4500,
     },
 )
+RECIPES["upsample_depth_scales"] = replace(
+    # From the weights of the first, `--init`, to every scale and kind of sample. The statistics
+    # stay: those of a few crops are noise.
+    RECIPES["upsample_depth"],
+    {
+        "model.filters": 128,
+        "model.depth": 12,
+        "model.rtol": 1e-3,
+        "data.scale": (
+            *(1, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 7, 7, 7, 8, 8, 8, 9, 9, 10, 10, 11, 12),
+            *(12, 13, 14, 14, 15, 16, 16, 16, 16, 17, 18, 19, 20, 20),
+        ),
+        "data.vary_samples": True,
+        "data.validation_scale": 5,
+        "data.crop_size": 96,
+        "data.batch_size": 5,
+        "run.loss": "cauchy",
+        "run.loss_scale": 0.01,
+        "run.statistics": "moving",
+        "run.dtype": "float32",
+        "run.num_steps": 1200,
+        "run.steps_per_epoch": 60,
+        "optimizer.learning_rate": 6e-4,
+        "optimizer.average": 0.99,
+        "schedule.warmup_steps": 50,
+    },
+)
 RECIPES["fuse_nir"] = replace(
     # The same for colour guided by near infrared.
     RECIPES["denoise_gray"],

@@ -6,24 +6,18 @@ import collections
 import dataclasses
 import pathlib
 
-import cv2
 import numpy as np
 
 from deepam_tf import image_io
+from deepam_tf.depth.alignment import SHIFT, misalignment
 from deepam_tf.files.pictures import ImageFileError
 from training.data.inputs import list_files
 from training.data.tasks import Paths, Task
 
-__all__ = ["Inspection", "draw_sheet", "inspect", "misalignment"]
+__all__ = ["Inspection", "draw_sheet", "inspect"]
 
 DARK_OR_BRIGHT = 0.25
 """Largest share of pixels at either end of the scale before a picture counts as clipped."""
-
-SHIFT = 2.0
-"""Pixels between the parts of a pair from which it is reported."""
-
-CONFIDENT = 0.15
-"""Response of the phase correlation from which its shift is believed."""
 
 
 @dataclasses.dataclass
@@ -100,31 +94,6 @@ def inspect(source: pathlib.Path, task: Task, crop_size: int, *, on_example=None
             on_example(len(files))
     rows = {name: own.row() for name, own in facts.items()}
     return Inspection(rows, faults, doubts + _repeated(files), usable)
-
-
-def misalignment(a: np.ndarray, b: np.ndarray) -> tuple[float, float] | None:
-    """By how much two pictures of one scene are shifted, judged by their edges.
-
-    Args:
-        a: `[H, W, C]`.
-        b: the same size, any number of channels: another modality will do.
-
-    Returns:
-        `(rows, columns)` that `b` lies further down and right, None if the edges do not say.
-    """
-    edges = [_edges(x) for x in (a, b)]
-    if min(edge.std() for edge in edges) < 1e-6:
-        return None
-    window = cv2.createHanningWindow(edges[0].shape[::-1], cv2.CV_32F)
-    (dx, dy), response = cv2.phaseCorrelate(edges[0], edges[1], window)
-    return (dy, dx) if response >= CONFIDENT else None
-
-
-def _edges(image: np.ndarray) -> np.ndarray:
-    gray = cv2.GaussianBlur(image.mean(axis=-1).astype(np.float32), (0, 0), 1.5)
-    length = np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1))
-    # The sharpest few edges would speak for all.
-    return np.minimum(length, np.quantile(length, 0.98))
 
 
 def _partners(source: pathlib.Path, task: Task) -> list[Paths]:

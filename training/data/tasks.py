@@ -15,7 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deepam_tf import data, degradations, image_io, metrics, sampling
+from deepam_tf import data, degradations, image_io, metrics
+from deepam_tf.depth.holes import value_range
+from deepam_tf.depth.observation import observe
 from deepam_tf.files.levels import to_unit
 from deepam_tf.restoration.tiles import Restorer
 from training.configuration.config import Data, TrainingConfig
@@ -225,6 +227,7 @@ def _depth_crops(examples: Examples, config: TrainingConfig, first_batch: int):
         examples.items,
         scale=config.data.scale,
         candidates=config.data.candidates,
+        vary_samples=config.data.vary_samples,
         contrast=True,
         crop_size=config.data.crop_size,
         batch_size=config.data.batch_size,
@@ -248,31 +251,29 @@ def _noisy(item, values: Data, number: int):
     return inputs, clean
 
 
-def _known_range(map_: np.ndarray) -> tuple[float, float]:
-    low, high = (float(x) for x in (map_[map_ > 0].min(), map_.max()))
-    return low, max(high - low, 1.0)
-
-
 def _map_contrast(item, examples: Examples) -> float:
-    map_, _ = item
-    share = _known_range(map_)[1] / np.iinfo(map_.dtype).max
+    map_ = item[0][..., 0]
+    low, high = value_range(map_, map_ > 0)
+    share = (high - low) / np.iinfo(map_.dtype).max
     return share / data.full_scale([other for other, _ in examples.items])
 
 
 def _coarse(item, values: Data, number: int):
     del number  # nothing is random
     map_, guide = item
-    scale = values.validation_scale
-    known = map_ > 0
-    low, extent = _known_range(map_)
-    target = ((map_.astype(np.float32) - low) / extent * known)[np.newaxis]
-    weight = known[np.newaxis].astype(np.float32)
-    samples, valid = (sampling.take_samples(tf.constant(x), scale) for x in (target, weight))
-    image, mask = sampling.interpolate_samples(
-        samples, valid, target.shape[1:3], scale, limited=True
+    map_, known = map_[..., 0], map_[..., 0] > 0
+    limits = value_range(map_, known)
+    observation = observe(
+        map_, map_.shape, scale=values.validation_scale, valid=known, limits=limits
     )
-    inputs = {"image": image.numpy(), "mask": mask.numpy(), "guide": _unit(guide)}
-    return inputs, target, weight[..., 0]
+    inputs = {
+        "image": observation.image[np.newaxis],
+        "mask": observation.mask[np.newaxis],
+        "guide": _unit(guide),
+    }
+    unit = (map_.astype(np.float32) - limits[0]) / (limits[1] - limits[0]) * known
+    unit = unit.astype(np.float32)
+    return inputs, unit[np.newaxis, ..., np.newaxis], known[np.newaxis].astype(np.float32)
 
 
 TASKS = {

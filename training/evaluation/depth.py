@@ -61,9 +61,9 @@ def observe(depth: np.ndarray, guide: np.ndarray, scale: int) -> depth_peers.Sam
     Returns:
         What the methods are given.
     """
-    low = np.asarray(sampling.take_samples(tf.constant(depth[..., np.newaxis]), scale))
-    known = tf.cast(low > 0, tf.float32)
-    dense, mask = sampling.interpolate_samples(low, known, depth.shape, scale)
+    low = sampling.take_samples(depth[..., np.newaxis], scale)
+    known = tf.constant((low > 0).astype(np.float32))
+    dense, mask = sampling.interpolate_samples(tf.constant(low), known, depth.shape, scale)
     return depth_peers.Sample(
         low[..., 0],
         scale,

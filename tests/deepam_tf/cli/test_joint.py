@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 import deepam_tf
 from deepam_tf import cli
@@ -55,7 +56,7 @@ def test_upsample_keeps_the_unit_and_reports_holes(run, files):
     depth, folder = files
     code, out, err = run("upsample", folder / "low.png", folder / "guide.png", folder / "out.png")
     assert code == 0, err
-    assert "6x4 to 48x32 pixels, holes filled: 4.17 % of the map" in out
+    assert "6x4 to 48x32 pixels, scale 8, holes filled: 4.17 % of the map" in out
     restored = cv2.imread(str(folder / "out.png"), cv2.IMREAD_UNCHANGED)
     assert restored.dtype == np.uint16
     assert np.abs(restored[4:-8, 4:-8] - depth[4:-8, 4:-8]).max() < 0.05 * np.ptp(depth)
@@ -94,19 +95,116 @@ def test_a_guide_of_another_size_is_resized_only_where_allowed(run, files):
     assert cv2.imread(str(folder / "out.png"), cv2.IMREAD_UNCHANGED).shape == (32, 48)
 
 
+def test_fractions_and_scales_of_their_own_along_each_side(run, files):
+    depth, folder = files
+    for low, arguments, said in (
+        (depth[2::4, 4::8], ["--scale", "4,8"], "scale 4 down, 8 across"),
+        (cv2.resize(depth, (20, 13), interpolation=cv2.INTER_AREA), ["--samples", "means"], "2.4"),
+        (depth[1::3, 1::3], [], "scale 3"),
+    ):
+        np.save(folder / "low.npy", low)
+        code, out, err = run(
+            "upsample", folder / "low.npy", folder / "guide.png", folder / "out.npy", "--force",
+            *arguments,
+        )  # fmt: skip
+        assert code == 0, err
+        assert said in out
+        restored = np.load(folder / "out.npy")
+        assert restored.shape == depth.shape
+        assert np.abs(restored - depth)[4:-8, 4:-8].max() < 0.05 * np.ptp(depth)
+        if not arguments:
+            np.testing.assert_array_equal(restored[1::3, 1::3], low)  # kept to the last digit
+
+
+def test_what_a_sensor_calls_nothing_is_no_depth_and_is_said(run, files):
+    depth, folder = files
+    low = depth[4::8, 4::8].astype(np.uint16)
+    low[2, 3] = 65535
+    cv2.imwrite(str(folder / "low.png"), low)
+    arguments = ["upsample", folder / "low.png", folder / "guide.png", folder / "out.png"]
+    code, _, err = run(*arguments)
+    assert code == 0
+    assert "65535 is the largest number of uint16: 1 of them taken for holes" in err
+    restored = cv2.imread(str(folder / "out.png"), cv2.IMREAD_UNCHANGED)
+    assert np.abs(restored - depth)[4:-8, 4:-8].max() < 0.1 * np.ptp(depth)
+    code, out, _ = run(*arguments, "--force", "--hole-value", low[0, 0], "--hole-value", 65535)
+    assert code == 0
+    assert f"holes filled: {100 * 2 / 24:.3g} %" in out
+
+
+def test_heights_stay_heights(run, files):
+    depth, folder = files
+    heights = (depth - 1000).astype(np.float32)
+    heights[20, 20] = 0
+    np.save(folder / "heights.npy", heights)
+    code, out, err = run(
+        "upsample", folder / "heights.npy", folder / "guide.png", folder / "out.npy",
+        "--preview", folder / "seen.png", "--ply", folder / "cloud.ply",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "holes filled: 0 %" in out
+    np.testing.assert_array_equal(np.load(folder / "out.npy"), heights)
+    assert cv2.imread(str(folder / "seen.png")).shape == (32, 48, 3)
+    assert b"element vertex 1536" in (folder / "cloud.ply").read_bytes()
+
+
+def test_a_confidence_counts(run, files):
+    depth, folder = files
+    low = depth[4::8, 4::8].copy()
+    low[2, 3] += 100
+    np.save(folder / "low.npy", low)
+    trusted = np.full(low.shape, 2, np.uint8)
+    trusted[2, 3] = 0
+    cv2.imwrite(str(folder / "trusted.png"), trusted)
+    arguments = ["upsample", folder / "low.npy", folder / "guide.png", folder / "out.npy"]
+    errors = []
+    for more in ([], ["--confidence", folder / "trusted.png"]):
+        code, _, err = run(*arguments, "--force", *more)
+        assert code == 0, err
+        errors.append(np.abs(np.load(folder / "out.npy") - depth)[20, 28])
+    assert errors[1] < 0.3 * errors[0]
+    assert "confidence counted from 0 to 2" in err
+
+
+def test_exif_turns_both_halves_of_a_pair_or_neither(run, files):
+    _, folder = files
+    guide = Image.open(folder / "guide.png")
+    results = []
+    for orientation in (1, 3):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        guide.save(folder / "turned.png", exif=exif)
+        code, _, err = run(
+            "upsample", folder / "low.png", folder / "turned.png", folder / "o.npy.tiff", "--force"
+        )
+        assert code == 0, err
+        results.append(cv2.imread(str(folder / "o.npy.tiff"), cv2.IMREAD_UNCHANGED))
+        assert ("taken as stored" in err) == (orientation == 3)
+    np.testing.assert_array_equal(*results)
+
+
 def test_upsample_ends_in_one_line_and_writes_nothing(run, files):
     _, folder = files
     cv2.imwrite(str(folder / "tiny.png"), np.full((2, 2), 255, np.uint8))
     cv2.imwrite(str(folder / "black.png"), np.zeros((4, 6), np.uint8))
+    np.save(folder / "holes.npy", np.zeros((4, 6)))
     depth, guide, out = folder / "low.png", folder / "guide.png", folder / "out.png"
     for arguments, message in (
         ([folder / "no.png", guide, out], "no such file"),
         ([guide, guide, out], "one channel"),
+        ([folder / "holes.npy", guide, folder / "out.npy"], "nothing but holes"),
         ([depth, guide, folder / "out.jpg"], "suffix"),
         ([depth, guide, folder / "no" / "out.png"], "folder"),
         ([depth, guide, out, "--mask", folder / "tiny.png"], "size of the depth map"),
         ([depth, guide, out, "--mask", folder / "black.png"], "leaves nothing"),
         ([depth, guide, out, "--offset", "9"], "offset"),
+        ([depth, guide, out, "--scale", "8,4"], "SCALE times"),
+        ([depth, guide, out, "--confidence", folder / "tiny.png"], "size of the depth map"),
+        ([depth, guide, out, "--preview", folder / "no" / "p.png"], "folder"),
+        (
+            [depth, guide, out, "--hole-value", "0", "--mask", folder / "black.png"],
+            "leaves nothing",
+        ),
         ([depth, guide, guide], "exists already"),
     ):
         code, _, err = run("upsample", *arguments)

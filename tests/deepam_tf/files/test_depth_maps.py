@@ -30,20 +30,22 @@ def test_round_trip_keeps_every_number(tmp_path, rng, dtype, suffix):
     back = depth_io.read_depth(path)
     np.testing.assert_array_equal(back.values, values)
     assert back.dtype == np.dtype(dtype)
-    assert back.valid.all()
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_zero_nan_infinity_and_negative_numbers_are_holes(tmp_path):
-    np.save(tmp_path / "d.npy", np.array([[1.0, 0, np.nan], [np.inf, -1, 2]]))
-    depth = depth_io.read_depth(tmp_path / "d.npy")
-    np.testing.assert_array_equal(depth.valid, [[1, 0, 0], [0, 0, 1]])
-    assert np.isfinite(depth.values).all()
+def test_holes_are_read_as_they_stand(tmp_path):
+    values = np.array([[1.0, 0, np.nan], [np.inf, -1, 2]])
+    np.save(tmp_path / "d.npy", values)
+    np.testing.assert_array_equal(depth_io.read_depth(tmp_path / "d.npy").values, values)
 
 
 def test_what_is_written_has_no_holes(tmp_path):
     depth_io.write_depth(tmp_path / "d.png", np.array([[-3.0, 0.2, 70000.0]]), np.dtype("uint16"))
     np.testing.assert_array_equal(depth_io.read_depth(tmp_path / "d.png").values, [[1, 1, 65535]])
+    depth_io.write_depth(
+        tmp_path / "d.npy", np.array([[-3.0, 0.2, 9.6]]), np.dtype("uint8"), zero_is_hole=False
+    )
+    np.testing.assert_array_equal(depth_io.read_depth(tmp_path / "d.npy").values, [[0, 0, 10]])
 
 
 def test_bad_files_end_in_one_line(tmp_path, rng):
@@ -61,14 +63,12 @@ def test_bad_files_end_in_one_line(tmp_path, rng):
             depth_io.read_depth(tmp_path / name)
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
     np.save(tmp_path / "cube.npy", np.zeros((3, 4, 5)))
-    np.save(tmp_path / "holes.npy", np.zeros((3, 4)))
     Image.new("RGB", (4, 4)).save(tmp_path / "color.png")
     Image.fromarray(np.ones((40, 50), np.float32)).save(tmp_path / "whole.tiff")
     (tmp_path / "cut.tiff").write_bytes((tmp_path / "whole.tiff").read_bytes()[:4000])
     for name, message in {
         "objects.npy": "damaged",
         "cube.npy": "height, width",
-        "holes.npy": "nothing but holes",
         "color.png": "one channel",
         "cut.tiff": "damaged",
     }.items():

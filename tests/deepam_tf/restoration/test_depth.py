@@ -6,8 +6,8 @@ import pytest
 
 import deepam_tf
 from deepam_tf import planes
-from deepam_tf.restoration import depth as depth_module
-from deepam_tf.restoration.depth import observe, upsample_depth
+from deepam_tf.depth.observation import observe
+from deepam_tf.restoration.depth import upsample_depth
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_size_that_is_no_multiple_of_the_scale(restorer):
     [
         ({"depth": np.zeros((2, 3, 1))}, "height, width"),
         ({"depth": np.full((4, 6), np.nan)}, "holes alone"),
-        ({"depth": np.ones((5, 6))}, "times as large"),
+        ({"depth": np.ones((5, 9))}, "times as large"),
         ({"depth": np.ones((4, 6)), "scale": 4}, "times as large"),
         ({"depth": np.ones((4, 6)), "offset": 8.0}, "offset"),
         ({"depth": np.ones((4, 6)), "valid": np.ones((3, 3))}, "shape of `depth`"),
@@ -105,7 +105,7 @@ def test_size_that_is_no_multiple_of_the_scale(restorer):
 )
 def test_wrong_maps_are_refused(arguments, message):
     with pytest.raises(ValueError, match=rf"{message}"):
-        depth_module.observe(arguments.pop("depth"), (32, 48), **arguments)
+        observe(arguments.pop("depth"), (32, 48), **arguments)
 
 
 def test_snapping_leaves_no_values_near_a_surface_but_off_it(restorer, rng):
