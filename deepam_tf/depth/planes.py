@@ -161,18 +161,14 @@ def clamp_to_samples(
     """
     scale = as_pair(scale)
     offset = tuple(map(default_offset, scale)) if offset is None else as_pair(offset)
-    known = tf.cast(valid, tf.bool)
-    everywhere = [tf.reduce_max(tf.where(known, sign * low, -math.inf)) for sign in (-1.0, 1.0)]
-    # The largest of -low and of low, over the nine samples around each.
-    least, largest = (
-        tf.nn.max_pool2d(tf.where(known, sign * low, -math.inf)[tf.newaxis], 3, 1, "SAME")[0]
-        for sign in (-1.0, 1.0)
-    )
-    any_known = tf.math.is_finite(largest)
-    least, largest = (
-        tf.where(any_known, own, instead)
-        for own, instead in zip((least, largest), everywhere, strict=True)
-    )
+    low, known = tf.convert_to_tensor(low), tf.cast(valid, tf.bool)
+    bounds = []
+    for sign in (-1.0, 1.0):
+        signed = tf.where(known, sign * low, low.dtype.min)
+        largest = tf.nn.max_pool2d(signed[tf.newaxis], 3, 1, "SAME")[0]
+        # Where no sample around is known, that of them all.
+        bounds.append(tf.where(largest > low.dtype.min, largest, tf.reduce_max(signed)))
+    least, largest = bounds
     spread = largest + least
     rows, columns = (
         _nearest(*axis)[0]

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from training import check_data
-from training.data import inspection
 from training.data.tasks import find_task
 
 
