@@ -40,7 +40,7 @@ _CROP = 260  # side of what figure 8 shows, in pixels
 def figure_7(folder: pathlib.Path, names: list[str], sigma: float | None):
     """RGB, truth, bilinear, the guided filter, ours; below each its error."""
     del sigma  # depth maps have no noise here
-    restorer = Restorer(deepam_tf.load_pretrained("upsample_depth"), tile=1024)
+    restorer = Restorer(deepam_tf.load_pretrained("upsample_depth"))
     figure, axes = plt.subplots(
         2 * len(names), 5, figsize=(16, 5.8 * len(names)), constrained_layout=True
     )

@@ -55,9 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     console = rich.console.Console()
     try:
         frames = depth.read_frames(args.data, args.border)[:: args.every]
-        restorers = {
-            name: Restorer(deepam_tf.load_pretrained(name), tile=1024) for name in args.model
-        }
+        restorers = {name: Restorer(deepam_tf.load_pretrained(name)) for name in args.model}
         scores = []
         with rich.progress.Progress(transient=True) as progress:
             for scale in args.scales:

@@ -13,7 +13,6 @@ from deepam_tf.restoration.defaults import (
     DEPTH_MODEL,
     FUSION_MODEL,
     GRAY_MODEL,
-    TILE,
 )
 
 __all__ = [
@@ -274,8 +273,7 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tile",
         type=_positive_int,
-        default=TILE,
-        help=f"tile side in pixels; bounds memory ({TILE})",
+        help="tile side in pixels; bounds memory (as large as half a gibibyte allows)",
     )
     parser.add_argument(
         "--max-megapixels",

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from deepam_tf.linear.operators import image_gradient
-from deepam_tf.networks.layers import FusedBatchNormalization
+from deepam_tf.networks.layers import FusedBatchNormalization, normalized_features
 
 __all__ = ["AggregationNetwork", "GuidanceNetwork"]
 
@@ -71,7 +71,8 @@ class GuidanceNetwork(keras.layers.Layer):
     """
 
     def __init__(self, filters: int = 64, *, depth: int = 3, **kwargs) -> None:
-        super().__init__(**kwargs)
+        # Weights keep their digits until normalisation is folded into them.
+        super().__init__(**{"autocast": False, **kwargs})
         if min(filters, depth) < 1:
             raise ValueError(
                 "`filters` and `depth` must be at least 1. "
@@ -88,7 +89,7 @@ class GuidanceNetwork(keras.layers.Layer):
     def call(self, inputs, training=None):
         x = inputs
         for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
-            x = tf.nn.relu(normalization(convolution(x), training=training))
+            x = normalized_features(x, convolution, normalization, training)
         return x
 
     def compute_output_shape(self, input_shape):
@@ -238,7 +239,7 @@ class AggregationNetwork(keras.layers.Layer):
         for i, (convolution, normalization) in enumerate(
             zip(self.convolutions, self.normalizations, strict=True), start=1
         ):
-            x = tf.nn.relu(normalization(convolution(x), training=training))
+            x = normalized_features(x, convolution, normalization, training)
             if i == _JOIN_AFTER and guide_features is not None:
                 x = tf.concat([x, guide_features], axis=-1)
             if i == self.depth - 2:

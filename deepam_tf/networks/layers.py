@@ -89,6 +89,72 @@ class ImageGradient(keras.layers.Layer):
         return (*input_shape[:-1], 2 * input_shape[-1])
 
 
+def folded_weights(
+    convolution: keras.layers.Conv2D, normalization: keras.layers.BatchNormalization
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Kernel and bias of the one convolution that does what these two layers do at inference.
+
+    With moving statistics, batch normalisation is one factor and one shift a map,
+
+        norm(W * x) = s (W * x) + t,    s = gamma / sqrt(variance + epsilon),    t = beta - s mean
+
+    which a convolution with kernel `s W` and bias `t` does on its own.
+
+    Args:
+        convolution: a built layer.
+        normalization: the built layer that follows it, over the last axis.
+
+    Returns:
+        The kernel and the bias, in the dtype of the variables.
+    """
+    kernel = tf.convert_to_tensor(convolution.kernel)
+    factor, shift, mean, variance = (
+        tf.cast(x, kernel.dtype)
+        for x in (
+            normalization.gamma,
+            normalization.beta,
+            normalization.moving_mean,
+            normalization.moving_variance,
+        )
+    )
+    scale = factor * tf.math.rsqrt(variance + normalization.epsilon)
+    bias = tf.cast(convolution.bias, kernel.dtype) if convolution.use_bias else 0.0
+    return kernel * scale, shift + scale * (bias - mean)
+
+
+def normalized_features(
+    x: tf.Tensor,
+    convolution: keras.layers.Conv2D,
+    normalization: keras.layers.BatchNormalization,
+    training: bool | None,
+) -> tf.Tensor:
+    """Convolution, batch normalisation and ReLU.
+
+    In training they are what they are called. At inference the normalisation is folded into the
+    convolution as the graph runs: weights may change between calls, and TensorFlow makes one
+    operation of convolution, bias and ReLU.
+
+    Args:
+        x: `[B, H, W, c]`.
+        convolution: a built layer, stride 1, padding "same".
+        normalization: the layer that follows it; or an identity, where it is folded already.
+        training: as Keras passes it to `call`.
+
+    Returns:
+        Features `[B, H, W, filters]`, in the compute dtype of the layers.
+    """
+    folded = isinstance(normalization, keras.layers.Identity)
+    if training and not folded:
+        return tf.nn.relu(normalization(convolution(x), training=training))
+    if folded:
+        kernel, bias = convolution.kernel, convolution.bias
+    else:
+        kernel, bias = folded_weights(convolution, normalization)
+    dtype = convolution.compute_dtype
+    x = tf.nn.conv2d(tf.cast(x, dtype), tf.cast(kernel, dtype), 1, "SAME")
+    return tf.nn.relu(tf.nn.bias_add(x, tf.cast(bias, dtype)))
+
+
 @keras.saving.register_keras_serializable(package="deepam_tf")
 class Reconstruction(keras.layers.Layer):
     """`deepam_tf.reconstruct` as a layer without variables.

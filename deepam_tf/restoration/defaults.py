@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["COLOR_MODEL", "DEPTH_MODEL", "FUSION_MODEL", "GRAY_MODEL", "TILE"]
+__all__ = ["COLOR_MODEL", "DEPTH_MODEL", "FUSION_MODEL", "GRAY_MODEL"]
 
 GRAY_MODEL, COLOR_MODEL = "denoise_gray", "denoise_color"
 DEPTH_MODEL = "upsample_depth"
 FUSION_MODEL = "fuse_nir"
-TILE = 512
-"""Side of the tiles in pixels."""

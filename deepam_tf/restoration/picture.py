@@ -22,7 +22,7 @@ from deepam_tf.data.noise import (
 from deepam_tf.files.pairs import to_channels
 from deepam_tf.files.pictures import Picture
 from deepam_tf.networks.deepam import DeepAM
-from deepam_tf.restoration.defaults import COLOR_MODEL, FUSION_MODEL, GRAY_MODEL, TILE
+from deepam_tf.restoration.defaults import COLOR_MODEL, FUSION_MODEL, GRAY_MODEL
 from deepam_tf.restoration.pretrained import load_pretrained, noise_range, pretrained_card
 from deepam_tf.restoration.tiles import Restorer
 
@@ -104,7 +104,7 @@ def restore_picture(
     model: str | os.PathLike | DeepAM | None = None,
     method: str = "deepam",
     dtype: str = "float32",
-    tile: int = TILE,
+    tile: int | None = None,
     self_ensemble: bool = False,
     on_note: Callable[[Note], object] = lambda note: None,
     on_progress: Callable[[int, int], object] = lambda done, total: None,
@@ -188,7 +188,7 @@ def restore_picture(
             raise ValueError(f"`model` must take a guide. Received: {model_name!r}.")
         pixels = to_channels(pixels, restorer.image_channels)
         companions["guide"] = to_channels(guide.pixels, restorer.guide_channels)
-    total = restorer.count_tiles(*pixels.shape[:2])
+    total = restorer.count_tiles(*pixels.shape)
     done = 0
 
     def on_tile() -> None:
@@ -287,7 +287,7 @@ def _level(noise: Noise, pixels: np.ndarray, restorer: Restorer, model_name: str
 _LOADING = threading.Lock()
 
 
-def _shared_restorer(name: str, dtype: str, tile: int, self_ensemble: bool) -> Restorer:
+def _shared_restorer(name: str, dtype: str, tile: int | None, self_ensemble: bool) -> Restorer:
     """A restorer of shipped weights, made once for all threads."""
     checksum = pretrained_card(name)["sha256"]
     with _LOADING:
@@ -296,7 +296,7 @@ def _shared_restorer(name: str, dtype: str, tile: int, self_ensemble: bool) -> R
 
 @functools.lru_cache(maxsize=8)
 def _cached_restorer(
-    name: str, checksum: str, dtype: str, tile: int, self_ensemble: bool
+    name: str, checksum: str, dtype: str, tile: int | None, self_ensemble: bool
 ) -> Restorer:
     """The checksum tells a folder from what it held before."""
     del checksum
@@ -304,7 +304,9 @@ def _cached_restorer(
 
 
 @functools.lru_cache(maxsize=1)
-def _classical_restorer(method: str, stddev: float, tile: int, self_ensemble: bool) -> Restorer:
+def _classical_restorer(
+    method: str, stddev: float, tile: int | None, self_ensemble: bool
+) -> Restorer:
     """The last one is kept: a level that was given is that of many pictures."""
     denoise = functools.partial(METHODS[method], noise_stddev=stddev)
     return Restorer(denoise, tile=tile, self_ensemble=self_ensemble)

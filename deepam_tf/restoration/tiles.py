@@ -1,42 +1,59 @@
-"""Restoring whole images of any size and channel count, in tiles."""
+"""Restoring whole images of any size and channel count, in windows."""
 
 from __future__ import annotations
 
-import functools
 import itertools
+import math
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from deepam_tf.networks.deepam import DeepAM
+from deepam_tf.restoration.engine import Engine, engine_of
+from deepam_tf.restoration.windows import Window, cut_picture
 
 __all__ = ["Restorer", "restore"]
 
 Denoiser = Callable[[tf.Tensor], tf.Tensor]
 
+_WINDOW_BYTES = 512 * 2**20  # what the feature maps of a window may take
+_LEAST_TILE = 64
+_SIGMAS = 8.0  # no noise reaches so many standard deviations
+
 
 class Restorer:
-    """A model made ready to restore images, in tiles so that memory stays bounded.
+    """A model made ready to restore images, in windows so that memory stays bounded.
 
-    Each tile is computed inside a window that reaches `overlap` pixels further on every
-    side, of which only the tile is kept. The networks of DeepAM(3) see 30 pixels far; the
-    solves see every pixel, with an influence that falls off as `exp(-sqrt(gamma) distance)`.
-    Tile borders therefore differ from a run in one piece by less than half a gray level.
+    A picture is cut into windows of one size, which reach `overlap` pixels further on every side
+    than the tile that each is kept of. Networks see a bounded neighbourhood; the solves see every
+    pixel, with an influence that falls off as `exp(-sqrt(gamma) distance)`. Results therefore
+    differ from a run in one piece by less than half a gray level. Models with a mask have holes,
+    where `gamma` is 0 and nothing falls off: their networks run in windows, their solves on the
+    whole picture, and a hole may be of any size.
+
+    Weights are read at every call: what is trained between two calls counts. Safe to call from
+    several threads.
 
     Args:
         model: a `DeepAM` for one channel, or for as many as the images have; or a function
             of one-channel images `[B, H, W, 1]` that returns the like. With one channel,
-            colour is restored channel by channel.
-        tile: side of the tiles in pixels; memory grows with its square.
-        overlap: how far a window reaches beyond its tile, in pixels.
+            colour is restored channel by channel. Other Keras models do where they take and
+            return one tensor, or dictionaries with `"image"` and `"restored"`.
+        tile: side of the tiles in pixels; memory grows with its square. By default as large as
+            half a gibibyte of feature maps allows.
+        overlap: how far a window reaches beyond its tile, in pixels; by default as far as the
+            networks see, and as the solves carry a gray level.
         self_ensemble: restore each window in its eight orientations, turned and flipped, and
             take the mean (Timofte et al., "Seven ways to improve example-based single image
             super resolution", CVPR 2016). The errors of the eight are partly independent: the
             mean is 0.05 to 0.2 dB closer to the truth, and takes eight times as long.
+        rtol: relative tolerance of the solves; by default the model's.
 
     Raises:
-        ValueError: if `tile` is not positive or `overlap` is negative.
+        ValueError: if `tile` is not positive, `overlap` is negative, or `rtol` not positive.
+        TypeError: if `model` is none of these.
 
     Example:
         >>> restorer = deepam_tf.Restorer(deepam_tf.DeepAM(1, filters=4, depth=3))
@@ -46,49 +63,59 @@ class Restorer:
 
     def __init__(
         self,
-        model: DeepAM | Denoiser,
+        model: DeepAM | keras.Model | Denoiser,
         *,
-        tile: int = 512,
-        overlap: int = 64,
+        tile: int | None = None,
+        overlap: int | None = None,
         self_ensemble: bool = False,
+        rtol: float | None = None,
     ) -> None:
-        if tile < 1 or overlap < 0:
+        if (tile is not None and tile < 1) or (overlap is not None and overlap < 0):
             raise ValueError(
                 "`tile` must be positive and `overlap` not negative. "
                 f"Received: tile={tile}, overlap={overlap}."
             )
+        if rtol is not None and not rtol > 0:
+            raise ValueError(f"`rtol` must be positive. Received: rtol={rtol}.")
+        self._engine = _engine(model, rtol)
+        self._knows_units = isinstance(model, DeepAM)
         self.tile = tile
-        self.overlap = overlap
+        self.overlap = self._engine.overlap if overlap is None else overlap
         self.self_ensemble = self_ensemble
-        self.takes_noise_stddev = False
-        self.image_channels = 1
-        self._companions = {}
-        self._block = 1
-        run = _without_companions(model)
-        if isinstance(model, DeepAM):
-            self.takes_noise_stddev = model.noise_level
-            self.image_channels = model.image_channels
-            self._companions = {
-                name: tensor.shape[-1] for name, tensor in model.input.items() if name != "image"
-            }
-            self._block = model.pixel_unshuffle
-            run = functools.partial(_restored, model)
-        # One trace for all sizes: it is called with None for every dimension but the last.
-        channels = {"image": self.image_channels, **self._companions}
-        signature = {
-            name: tf.TensorSpec([None, None, None, count], tf.float32)
-            for name, count in channels.items()
+        self.image_channels = self._engine.channels["image"]
+        self._companions = {
+            name: count for name, count in self._engine.channels.items() if name != "image"
         }
-        self._run = tf.function(run, input_signature=[signature])
+        self.takes_noise_stddev = "noise_stddev" in self._companions
 
     @property
     def guide_channels(self) -> int:
         """Channels of the guide that the model takes; 0 where it takes none."""
         return self._companions.get("guide", 0)
 
-    def count_tiles(self, height: int, width: int) -> int:
-        """How many tiles an image of that size is restored in."""
-        return -(-height // self.tile) * -(-width // self.tile)
+    def count_tiles(self, height: int, width: int, channels: int | None = None) -> int:
+        """How often `on_tile` is called for an image.
+
+        Args:
+            height: of the image in pixels.
+            width: of the image in pixels.
+            channels: of the image; by default the model's.
+
+        Returns:
+            The number of its windows, for a model with a mask times that of its iterations.
+        """
+        batch = 1 if channels is None else channels // self.image_channels
+        windows = self._windows(height, width, batch)
+        if not self._engine.has_holes:
+            return len(windows)
+        return len(windows) * len(self._engine.iterations) * (8 if self.self_ensemble else 1)
+
+    def _windows(self, height: int, width: int, batch: int) -> list[Window]:
+        tile = self.tile
+        if tile is None:
+            side = math.isqrt(_WINDOW_BYTES // (self._engine.bytes_per_pixel() * batch))
+            tile = max(side - 2 * self.overlap, _LEAST_TILE)
+        return cut_picture(height, width, tile, self.overlap, self._engine.block)
 
     def __call__(
         self,
@@ -104,7 +131,7 @@ class Restorer:
         Args:
             image: `[H, W, C]`, floating, range [0, 1] plus noise.
             noise_stddev: standard deviation of the noise in the image's units, a number or
-                `[H, W, 1]`; for models built with `noise_level`, and only for them.
+                `[H, W, 1]`, at most 1; for models built with `noise_level`, and only for them.
             guide: the picture that guides, `[H, W, guide_channels]` in [0, 1]; for models
                 built with `guide_channels`, and only for them.
             mask: `[H, W, 1]` in [0, 1], 0 where the image has a hole; for models built with
@@ -117,8 +144,9 @@ class Restorer:
         Raises:
             TypeError: if `image` is not floating.
             ValueError: if it has another rank, no pixels, NaN or infinity, or channels the
-                model cannot take; or if `noise_stddev`, `guide` or `mask` is missing, not
-                wanted, negative, not finite or of another size.
+                model cannot take; if `noise_stddev`, `guide` or `mask` is missing, not
+                wanted, negative, not finite or of another size; or if something is in other
+                units than [0, 1], as pictures of 0..255 are.
         """
         image = np.asarray(image)
         self._check(image)
@@ -128,50 +156,78 @@ class Restorer:
             for name, value in given.items()
             if self._is_wanted(name, value)
         }
+        if self._knows_units:
+            _check_units(image, companions)
+        if self._engine.has_holes:
+            return self._mean(
+                lambda *moved: self._by_iterations(*moved, on_tile), image, companions
+            )
         restored = np.empty(image.shape, np.float32)
-        height, width, _ = image.shape
-        tops, lefts = range(0, height, self.tile), range(0, width, self.tile)
-        for top, left in itertools.product(tops, lefts):
-            bottom, right = min(top + self.tile, height), min(left + self.tile, width)
-            # On the grid of blocks of the whole image, or the networks would see others.
-            window_top, window_left = (
-                max(start - self.overlap, 0) // self._block * self._block for start in (top, left)
-            )
-            window = (
-                slice(window_top, min(bottom + self.overlap, height)),
-                slice(window_left, min(right + self.overlap, width)),
-            )
-            here = {
-                name: x if x.shape[:2] == (1, 1) else x[window] for name, x in companions.items()
-            }
-            restored[top:bottom, left:right] = self._mean_window(image[window], here)[
-                top - window_top : bottom - window_top, left - window_left : right - window_left
-            ]
+        for window in self._windows(*image.shape[:2], image.shape[-1] // self.image_channels):
+            here = _seen(companions, window)
+            result = self._mean(self._restored, image[window.seen], here)
+            restored[window.kept] = result[window.inside]
             on_tile()
         return restored
 
-    def _mean_window(self, window: np.ndarray, companions: dict[str, np.ndarray]) -> np.ndarray:
-        """The restored window, the mean over its orientations where that was asked for."""
+    def _mean(self, restored: Callable, image: np.ndarray, companions) -> np.ndarray:
+        """The restored picture, the mean over its orientations where that was asked for."""
         if not self.self_ensemble:
-            return self._window(window, companions)
-        total = np.zeros(window.shape, np.float32)
+            return restored(image, companions)
+        total = np.zeros(image.shape, np.float32)
         for turns, direction in itertools.product(range(4), (1, -1)):
 
             def moved(x, turns=turns, direction=direction):
                 return np.rot90(x[:, ::direction], turns)
 
-            result = self._window(moved(window), {name: moved(x) for name, x in companions.items()})
+            result = restored(moved(image), {name: moved(x) for name, x in companions.items()})
             total += np.rot90(result, -turns)[:, ::direction]
         return total / 8
 
-    def _window(self, window: np.ndarray, companions: dict[str, np.ndarray]) -> np.ndarray:
-        inputs = {name: x.astype(np.float32)[np.newaxis] for name, x in companions.items()}
-        if window.shape[-1] == self.image_channels:
-            inputs["image"] = window.astype(np.float32)[np.newaxis]
-            return self._run(inputs).numpy()[0]
-        # Channel by channel: the channels become the batch.
-        inputs["image"] = np.moveaxis(window.astype(np.float32), -1, 0)[..., np.newaxis]
-        return np.moveaxis(self._run(inputs).numpy()[..., 0], 0, -1)
+    def _restored(self, image: np.ndarray, companions: dict[str, np.ndarray]) -> np.ndarray:
+        """A window through the whole model."""
+        inputs = {name: x[np.newaxis] for name, x in companions.items()}
+        inputs["image"] = self._as_batch(image)
+        return self._as_image(self._engine.run(inputs).numpy(), image.shape)
+
+    def _by_iterations(self, image: np.ndarray, companions, on_tile) -> np.ndarray:
+        """Networks in windows, solves of the whole picture."""
+        observed = self._as_batch(image)
+        batch, height, width, _ = observed.shape
+        windows = self._windows(height, width, batch)
+        u = observed
+        for iteration in self._engine.iterations:
+            maps: list[np.ndarray] = []
+            for window in windows:
+                seen, kept, inside = (
+                    (slice(None), *x) for x in (window.seen, window.kept, window.inside)
+                )
+                given = {name: x[np.newaxis] for name, x in _seen(companions, window).items()}
+                given["image"] = observed[seen]
+                if not iteration.first:
+                    given["u"] = u[seen]
+                parts = [x.numpy() for x in iteration.run_network(given)]
+                maps = maps or [
+                    np.empty([batch, height, width, x.shape[-1]], np.float32) for x in parts
+                ]
+                for whole, part in zip(maps, parts, strict=True):
+                    whole[kept] = part[inside]
+                on_tile()
+            v, gamma = maps
+            u = iteration.run_solve({"image": observed, "v": v, "gamma": gamma}).numpy()
+        return self._as_image(u, image.shape)
+
+    def _as_batch(self, image: np.ndarray) -> np.ndarray:
+        """`[B, H, W, c]`: of a one-channel model the channels become the batch."""
+        image = image.astype(np.float32, copy=False)
+        if image.shape[-1] == self.image_channels:
+            return image[np.newaxis]
+        return np.moveaxis(image, -1, 0)[..., np.newaxis]
+
+    def _as_image(self, batch: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        if shape[-1] == self.image_channels:
+            return batch[0]
+        return np.moveaxis(batch[..., 0], 0, -1)
 
     def _is_wanted(self, name: str, value: object) -> bool:
         if (value is not None) != (name in self._companions):
@@ -225,12 +281,72 @@ class Restorer:
             )
 
 
-def _restored(model: DeepAM, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-    return model(inputs, training=False)["restored"]
+def _engine(model: DeepAM | keras.Model | Denoiser, rtol: float | None) -> Engine:
+    """What runs the windows, for each kind of model."""
+    if isinstance(model, DeepAM):
+        return engine_of(model, rtol)
+    if rtol is not None:
+        raise ValueError(f"`rtol` is for a DeepAM. Received: a {type(model).__name__}.")
+    if not isinstance(model, keras.Model):
+        if not callable(model):
+            raise TypeError(
+                "`model` must be a DeepAM, a Keras model or a function. "
+                f"Received: a {type(model).__name__}."
+            )
+        return Engine(lambda inputs: model(inputs["image"]), {"image": 1})
+    takes, gives = (getattr(model, name, None) for name in ("input", "output"))
+    if isinstance(takes, dict) and isinstance(gives, dict) and "restored" in gives:
+        channels = {name: tensor.shape[-1] for name, tensor in takes.items()}
+        if "image" in channels and channels.keys() <= _INPUTS:
+            return Engine(lambda inputs: model(inputs, training=False)["restored"], channels)
+    if hasattr(takes, "shape") and hasattr(gives, "shape") and len(takes.shape) == 4:
+        return Engine(
+            lambda inputs: model(inputs["image"], training=False), {"image": takes.shape[-1]}
+        )
+    raise TypeError(
+        "A Keras model must take and return one tensor [B, H, W, C], or dictionaries with "
+        f"'image' and 'restored'. Received: {model.name!r} from {_names(takes)} to "
+        f"{_names(gives)}."
+    )
 
 
-def _without_companions(denoiser) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
-    return lambda inputs: denoiser(inputs["image"])
+_INPUTS = {"image", "noise_stddev", "guide", "mask"}
+
+
+def _names(tensors) -> str:
+    if isinstance(tensors, dict):
+        return str(sorted(tensors))
+    return "an unknown shape" if not hasattr(tensors, "shape") else str(tuple(tensors.shape))
+
+
+def _seen(companions: dict[str, np.ndarray], window: Window) -> dict[str, np.ndarray]:
+    return {name: x if x.shape[:2] == (1, 1) else x[window.seen] for name, x in companions.items()}
+
+
+def _check_units(image: np.ndarray, companions: dict[str, np.ndarray]) -> None:
+    """Refuse what can be no picture in [0, 1] plus noise."""
+    stddev = float(np.max(companions["noise_stddev"])) if "noise_stddev" in companions else 1.0
+    if stddev > 1:
+        raise ValueError(
+            "`noise_stddev` must be in the units of a picture in [0, 1], at most 1. "
+            f"Received: {stddev:g}. Divide sigma of the 0..255 scale by 255."
+        )
+    known = companions["mask"] > 0 if "mask" in companions else True
+    for name, x, level in (("image", image, stddev), ("guide", companions.get("guide"), 1.0)):
+        if x is None:
+            continue
+        where = known if name == "image" else True
+        count = np.count_nonzero(np.broadcast_to(where, x.shape))
+        if not count:
+            continue
+        low, high = (f(x, where=where, initial=0.5) for f in (np.min, np.max))
+        mean = np.mean(x, where=where, dtype=np.float64)
+        slack = _SIGMAS * level / math.sqrt(count) + 0.5
+        if low < -_SIGMAS or high > 1 + _SIGMAS or not -slack <= mean <= 1 + slack:
+            raise ValueError(
+                f"`{name}` must be in [0, 1], but for noise. Received: values from {low:.4g} to "
+                f"{high:.4g}, mean {mean:.4g}. Divide pictures of 0..255 by 255."
+            )
 
 
 def restore(
@@ -240,11 +356,15 @@ def restore(
     noise_stddev: float | np.ndarray | None = None,
     guide: np.ndarray | None = None,
     mask: np.ndarray | None = None,
-    tile: int = 512,
-    overlap: int = 64,
+    tile: int | None = None,
+    overlap: int | None = None,
     self_ensemble: bool = False,
+    rtol: float | None = None,
 ) -> np.ndarray:
-    """Restore one image with a trained model; for several, keep a `Restorer`.
+    """Restore one image with a trained model.
+
+    What was made ready for a model is kept as long as the model is: a second call is as fast as
+    that of a `Restorer`.
 
     Args:
         model: see `Restorer`.
@@ -255,6 +375,7 @@ def restore(
         tile: see `Restorer`.
         overlap: see `Restorer`.
         self_ensemble: see `Restorer`.
+        rtol: see `Restorer`.
 
     Returns:
         `[H, W, C]` float32, not clipped.
@@ -268,5 +389,5 @@ def restore(
         >>> deepam_tf.restore(model, np.zeros([7, 5, 1])).shape
         (7, 5, 1)
     """
-    restorer = Restorer(model, tile=tile, overlap=overlap, self_ensemble=self_ensemble)
+    restorer = Restorer(model, tile=tile, overlap=overlap, self_ensemble=self_ensemble, rtol=rtol)
     return restorer(image, noise_stddev=noise_stddev, guide=guide, mask=mask)

@@ -1,18 +1,15 @@
 """Batch normalisation folded into the convolutions before it.
 
-After training, batch normalisation is one factor and one shift a map,
-
-    norm(W * x) = s (W * x) + t,    s = gamma / sqrt(variance + epsilon),    t = beta - s mean
-
-which a convolution with kernel `s W` and bias `t` does on its own.
+At inference the library folds as its graphs run, see `layers.normalized_features`; an export has
+nothing to do for a served request that can be done once.
 """
 
 from __future__ import annotations
 
 import keras
-import numpy as np
 
 import deepam_tf
+from deepam_tf.networks.layers import folded_weights
 
 __all__ = ["folded"]
 
@@ -91,24 +88,14 @@ def _fold_weights(layer: keras.layers.Layer, twin: keras.layers.Layer) -> None:
             network.convolutions, network.normalizations, exchanged.convolutions, strict=True
         )
     ]
-    folded_weights = {id(weight) for pair in pairs for x in pair for weight in x.weights}
+    exchanged_weights = {id(weight) for pair in pairs for x in pair for weight in x.weights}
     kept, same = (
-        [weight for weight in x.weights if id(weight) not in folded_weights] for x in (twin, layer)
+        [weight for weight in x.weights if id(weight) not in exchanged_weights]
+        for x in (twin, layer)
     )
     for weight, value in zip(kept, same, strict=True):
         weight.assign(value)
     for convolution, norm, target in pairs:
-        kernel, factor, shift, mean, variance = (
-            np.asarray(x, np.float64)
-            for x in (
-                convolution.kernel,
-                norm.gamma,
-                norm.beta,
-                norm.moving_mean,
-                norm.moving_variance,
-            )
-        )
-        scale = factor / np.sqrt(variance + norm.epsilon)
-        bias = np.asarray(convolution.bias, np.float64) if convolution.use_bias else 0.0
-        target.kernel.assign(kernel * scale)
-        target.bias.assign(shift + scale * (bias - mean))
+        kernel, bias = folded_weights(convolution, norm)
+        target.kernel.assign(kernel)
+        target.bias.assign(bias)

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import gc
+import weakref
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +11,7 @@ import tensorflow as tf
 import deepam_tf
 from deepam_tf.cli.demo import PICTURE
 from deepam_tf.data.degradations import benchmark_noise
+from deepam_tf.restoration import engine
 
 NAME = "denoise_gray_s25"
 
@@ -25,12 +30,13 @@ def noisy():
 
 
 def test_tiles_agree_with_the_image_in_one_piece(model, noisy):
-    whole = deepam_tf.restore(model, noisy, tile=1000)
+    whole = deepam_tf.restore(model, noisy)
     direct = model({"image": noisy[np.newaxis]}, training=False)["restored"][0]
     np.testing.assert_allclose(whole, direct, atol=1e-5)
-    tiled = deepam_tf.restore(model, noisy, tile=64)
-    assert np.abs(tiled - whole).max() < 0.5 / 255
-    assert np.abs(tiled - whole).mean() < 0.01 / 255
+    tiled = deepam_tf.restore(model, noisy, tile=32)
+    assert deepam_tf.Restorer(model, tile=32).count_tiles(150, 170) > 1
+    assert np.abs(tiled - whole).max() < 0.25 / 255
+    assert np.abs(tiled - whole).mean() < 0.02 / 255
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (5, 13)])
@@ -74,6 +80,106 @@ def test_progress_is_told_of_every_tile(model, noisy):
 def test_wrong_images_are_refused(model, image, error, message):
     with pytest.raises(error, match=rf"{message}.*Received"):
         deepam_tf.restore(model, image)
+
+
+@pytest.mark.parametrize(
+    ("image", "stddev", "message"),
+    [
+        (np.zeros((40, 40, 1)), 25.0, "Divide sigma"),
+        (np.full((40, 40, 1), 120.0), 0.1, "Divide pictures"),
+        (np.eye(40)[..., np.newaxis] * 255, 0.1, "Divide pictures"),
+        (np.full((40, 40, 1), 2.5), 0.1, "Divide pictures"),
+        (np.full((40, 40, 1), -120.0), 0.1, "Divide pictures"),
+    ],
+)
+def test_other_units_are_refused(told, image, stddev, message):
+    with pytest.raises(ValueError, match=rf"Received.*{message}"):
+        deepam_tf.restore(told, image, noise_stddev=stddev)
+
+
+def test_strong_noise_is_no_other_unit(told, rng):
+    for size in ((1, 1, 1), (40, 40, 1)):
+        image = (rng.integers(0, 2, size) + rng.normal(size=size)).astype(np.float32)
+        assert np.isfinite(deepam_tf.restore(told, image, noise_stddev=1.0)).all()
+
+
+def test_weights_count_that_changed_since_the_last_call(rng):
+    """What is kept of a model is its graph, not its weights."""
+    model = deepam_tf.DeepAM(1, filters=4, depth=3)
+    image = rng.uniform(size=(9, 8, 1)).astype(np.float32)
+    before = deepam_tf.restore(model, image)
+    for variable in model.variables:
+        variable.assign(np.abs(rng.normal(size=variable.shape)))
+    after = deepam_tf.restore(model, image)
+    direct = model({"image": image[np.newaxis]}, training=False)["restored"][0]
+    np.testing.assert_allclose(after, direct, atol=1e-5)
+    assert np.abs(after - before).max() > 1e-2
+
+
+def test_restore_keeps_what_it_made_as_long_as_the_model():
+    model = deepam_tf.DeepAM(1, filters=4, depth=3)
+    image = np.zeros((9, 8, 1), np.float32)
+    deepam_tf.restore(model, image)
+    traced = engine.engine_of(model).run
+    deepam_tf.restore(model, image[:5])
+    assert engine.engine_of(model).run is traced
+    assert traced.experimental_get_tracing_count() == 1
+    last = weakref.ref(model)
+    del model, traced
+    gc.collect()
+    assert last() is None
+
+
+def test_other_keras_models_and_functions(rng):
+    image = rng.uniform(size=(9, 8, 1)).astype(np.float32)
+    pixels = keras.Input((None, None, 1))
+    double = keras.Model(pixels, keras.layers.Rescaling(2.0)(pixels))
+    np.testing.assert_allclose(deepam_tf.restore(double, image), 2 * image)
+    np.testing.assert_allclose(deepam_tf.restore(lambda x: 3 * x, image), 3 * image)
+    model = deepam_tf.DeepAM(1, filters=4, depth=3)
+    np.testing.assert_allclose(
+        deepam_tf.restore(model.iterates(), image), deepam_tf.restore(model, image), atol=1e-6
+    )
+    photo = keras.Input((None, None, 1), name="photo")
+    named = keras.Model({"photo": photo}, {"restored": 2 * photo})
+    flat = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    for wrong in (named, flat, keras.Sequential([]), "denoise_gray", None):
+        with pytest.raises(TypeError, match=r"Received"):
+            deepam_tf.Restorer(wrong)
+
+
+@pytest.fixture(scope="module")
+def filling():
+    """A model for pictures with holes whose networks answer to all they see."""
+    model = deepam_tf.DeepAM(
+        2, filters=6, depth=6, guide_channels=1, mask=True, pixel_unshuffle=2, residual=True,
+        shift_invariant=True, preconditioner="multigrid", rtol=1e-6,
+    )  # fmt: skip
+    rng = np.random.default_rng(1)
+    for k in (1, 2):
+        head = model.get_layer(f"iteration_{k}_aggregation").v_head
+        head.kernel.assign(0.02 * rng.normal(size=head.kernel.shape))
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [40, 200])
+def test_holes_of_any_width_have_no_seams(filling, width):
+    """A hole over tile borders, up to more than half of the picture."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:40, :301] / 301
+    image = (0.3 + 0.4 * x + 0.3 * y + 0.2 * (x > 0.4)).astype(np.float32)[..., np.newaxis]
+    guide = rng.uniform(size=image.shape).astype(np.float32)
+    mask = np.ones_like(image)
+    mask[:, 150 - width // 2 : 150 + width // 2] = 0
+    given = {"image": image, "guide": guide, "mask": mask}
+    whole = filling({name: x[np.newaxis] for name, x in given.items()})["restored"][0]
+    restorer = deepam_tf.Restorer(filling, tile=32)
+    calls = []
+    tiled = restorer(image, guide=guide, mask=mask, on_tile=lambda: calls.append(1))
+    assert np.abs(tiled - whole).max() < 0.5 / 255
+    assert len(calls) == restorer.count_tiles(40, 301) > 12
+    assert np.abs(tiled - image).max() > 2 / 255  # the networks have a say in it
 
 
 def test_wrong_channels_and_tiles_are_refused(model):
@@ -159,7 +265,8 @@ def told():
 
 
 def test_noise_level_as_a_number_or_a_map(told, noisy):
-    restorer = deepam_tf.Restorer(told, tile=64)
+    restorer = deepam_tf.Restorer(told, tile=64, overlap=32)
+    assert restorer.count_tiles(150, 170) == 4
     same = np.full((150, 170, 1), 0.1)
     by_number = restorer(noisy, noise_stddev=0.1)
     np.testing.assert_allclose(restorer(noisy, noise_stddev=same), by_number, atol=1e-6)

@@ -1,0 +1,184 @@
+"""How trained models run at inference: in parts, so that networks and solves can differ.
+
+A network sees a bounded neighbourhood, `reach` pixels far: windows that overlap by as much give
+what the whole picture would. A solve sees every pixel, with an influence that falls off as
+`exp(-sqrt(gamma) distance)`: nothing in a hole, where `gamma` is 0. Models with a mask therefore
+run iteration by iteration, their networks in windows and their solves on the whole picture; all
+others run as a whole in every window.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+import weakref
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from deepam_tf.linear.reconstruction import reconstruct
+from deepam_tf.networks.deepam import DeepAM
+
+__all__ = ["Engine", "Iteration", "ModelEngine", "engine_of"]
+
+_SOLVE_REACH = 24  # pixels: with gamma >= 0.02, exp(-sqrt(gamma) distance) is 1/30 there
+_LIVE_MAPS = 4  # feature maps of a window that are there at the same time
+_SOLVE_BYTES = 24 * 4  # a pixel and channel: the vectors of a solve, and what made them
+
+
+class Engine:
+    """Anything that restores batches of windows `[B, H, W, C]`.
+
+    Args:
+        run: from a dictionary of float32 tensors by input name to the restored batch.
+        channels: channels of each input by its name, `"image"` among them.
+
+    Attributes:
+        channels: as given.
+        block: side of the pixel blocks that the networks see as one place.
+        iterations: the parts of a model, which can run one by one; empty where there are none.
+        has_holes: whether `gamma` may be 0, so that they must.
+    """
+
+    block = 1
+    iterations: tuple[Iteration, ...] = ()
+    has_holes = False
+
+    def __init__(
+        self, run: Callable[[dict[str, tf.Tensor]], tf.Tensor], channels: dict[str, int]
+    ) -> None:
+        self.channels = channels
+        self.run = _traced(run, channels)
+
+    def bytes_per_pixel(self) -> int:
+        """About what a window needs in memory, for each of its pixels."""
+        return _SOLVE_BYTES * self.channels["image"]
+
+    @property
+    def overlap(self) -> int:
+        """How far windows have to see beyond what they keep, in pixels."""
+        return 64
+
+
+class ModelEngine(Engine):
+    """A `DeepAM` at inference; its weights are read at every run.
+
+    Args:
+        model: trained model.
+        rtol: relative tolerance of the solves; None: the model's.
+    """
+
+    def __init__(self, model: DeepAM, rtol: float | None = None) -> None:
+        self.block = model.pixel_unshuffle
+        self._depth = model.depth
+        self._filters = model.filters
+        self._itemsize = tf.as_dtype(model.get_layer("iteration_1_aggregation").compute_dtype).size
+        settings = {
+            # Jacobi takes as many steps as a hole is wide, and stops before.
+            "preconditioner": "multigrid" if model.mask else model.preconditioner,
+            "rtol": model.rtol if rtol is None else rtol,
+            "max_steps": model.max_steps,
+        }
+        iterations = tuple(
+            Iteration(model, k, settings) for k in range(1, model.num_iterations + 1)
+        )
+        channels = {name: tensor.shape[-1] for name, tensor in model.input.items()}
+        super().__init__(functools.partial(_cascade, iterations), channels)
+        self.iterations = iterations
+        self.has_holes = model.mask
+
+    @property
+    def reach(self) -> int:
+        """How far one network sees, in pixels."""
+        return self.block * self._depth + 1
+
+    @property
+    def overlap(self) -> int:
+        return self.reach + (0 if self.has_holes else _SOLVE_REACH)
+
+    def bytes_per_pixel(self) -> int:
+        maps = _LIVE_MAPS * self._filters * self._itemsize / self.block**2
+        return math.ceil(maps) + super().bytes_per_pixel()
+
+
+class Iteration:
+    """One iteration of a model: its network, `(v, gamma)` of the inputs, and its solve.
+
+    Args:
+        model: trained model.
+        k: which, from 1.
+        settings: of the solve, arguments of `reconstruct`.
+
+    Attributes:
+        run_network: from a dictionary of the model's inputs and, after the first iteration, `"u"`
+            of the one before, all float32, to `v` and `gamma`.
+        run_solve: from a dictionary of `"image"`, `"v"` and `"gamma"` to `u`.
+        first: whether it is the first.
+    """
+
+    def __init__(self, model: DeepAM, k: int, settings: dict) -> None:
+        layer = model.get_layer(f"iteration_{k}_reconstruction")
+        _, v, gamma = layer.input
+        inputs = dict(model.input)
+        if k > 1:
+            inputs["u"] = model.get_layer(f"iteration_{k - 1}_reconstruction").output
+        network = keras.Model(list(inputs.values()), [v, gamma])
+        self.first = k == 1
+        channels = {name: x.shape[-1] for name, x in inputs.items()}
+        self.network = lambda given: network([given[name] for name in inputs], training=False)
+        self.run_network = _traced(self.network, channels)
+        self.solve = functools.partial(reconstruct, **settings)
+        self.run_solve = _solver(channels["image"], gamma.shape[-1], **settings)
+
+
+@functools.cache
+def _solver(image_channels: int, gamma_channels: int, **settings):
+    """The solve with these settings, traced once for all iterations and models."""
+    return _traced(
+        lambda x: reconstruct(x["image"], x["v"], x["gamma"], **settings),
+        {"image": image_channels, "v": 2 * image_channels, "gamma": gamma_channels},
+    )
+
+
+def _cascade(iterations: tuple[Iteration, ...], inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+    """All iterations one after the other."""
+    u = inputs["image"]
+    for iteration in iterations:
+        v, gamma = iteration.network({**inputs, "u": u})
+        u = iteration.solve(tf.cast(inputs["image"], v.dtype), v, gamma)
+    return tf.cast(u, tf.float32)
+
+
+def _traced(run: Callable, channels: dict[str, int]):
+    """One trace for all sizes: nothing but the channels is fixed."""
+    signature = {
+        name: tf.TensorSpec([None, None, None, count], tf.float32)
+        for name, count in channels.items()
+    }
+    return tf.function(run, input_signature=[signature])
+
+
+# An engine holds its model's layers, not the model: with the model it goes.
+_ENGINES: weakref.WeakKeyDictionary[DeepAM, dict[float | None, ModelEngine]] = (
+    weakref.WeakKeyDictionary()
+)
+_MAKING = threading.Lock()
+
+
+def engine_of(model: DeepAM, rtol: float | None = None) -> ModelEngine:
+    """The engine of a model, made once for all threads and kept as long as the model is.
+
+    Args:
+        model: trained model.
+        rtol: see `ModelEngine`.
+
+    Returns:
+        The engine.
+    """
+    with _MAKING:
+        engines = _ENGINES.setdefault(model, {})
+        if rtol not in engines:
+            engines[rtol] = ModelEngine(model, rtol)
+        return engines[rtol]

@@ -1,0 +1,121 @@
+"""A picture cut into overlapping windows of one size, each of which answers for its middle."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+__all__ = ["Span", "Window", "cut_axis", "cut_picture"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """One window along one axis, in pixels.
+
+    Attributes:
+        start: where it begins.
+        stop: where it ends.
+        keep_start: from here on its result is kept.
+        keep_stop: up to here.
+    """
+
+    start: int
+    stop: int
+    keep_start: int
+    keep_stop: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """A window of a picture: what is seen, and what of the result is kept.
+
+    Attributes:
+        rows: along the height.
+        columns: along the width.
+    """
+
+    rows: Span
+    columns: Span
+
+    @property
+    def seen(self) -> tuple[slice, slice]:
+        """What is computed, as an index of the picture."""
+        return tuple(slice(x.start, x.stop) for x in (self.rows, self.columns))
+
+    @property
+    def kept(self) -> tuple[slice, slice]:
+        """What the window answers for, as an index of the picture."""
+        return tuple(slice(x.keep_start, x.keep_stop) for x in (self.rows, self.columns))
+
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        """The same, as an index of the window."""
+        return tuple(
+            slice(x.keep_start - x.start, x.keep_stop - x.start) for x in (self.rows, self.columns)
+        )
+
+
+def cut_axis(length: int, tile: int, overlap: int, block: int = 1) -> list[Span]:
+    """Windows along one axis, all of one size, that keep no pixel twice.
+
+    A window reaches at least `overlap` pixels beyond what it keeps, or to the border, and is
+    at most `tile + 2 overlap` pixels long, rounded up to whole blocks. The windows are spread
+    evenly: none is smaller than the others, and none computes more than it must.
+
+    Args:
+        length: pixels of the axis, positive.
+        tile: pixels that a window keeps at most, positive.
+        overlap: how far a window reaches beyond what it keeps, not negative.
+        block: windows begin at multiples of it, counted from the picture's first pixel.
+
+    Returns:
+        The windows in order.
+
+    Example:
+        >>> [(span.start, span.stop, span.keep_start) for span in cut_axis(20, 8, 2)]
+        [(0, 12, 0), (8, 20, 10)]
+    """
+    if length <= tile + 2 * overlap:
+        return [Span(0, length, 0, length)]
+    # In whole blocks, so that those of a window are those of the picture. Where the picture ends
+    # in a part of a block, so does every window, or the last would be of another size.
+    blocks = -(-length // block)
+    missing = blocks * block - length
+    reach = -(-(overlap + missing) // block)
+    count = -(-(blocks - 2 * reach) // -(-tile // block))
+    if count < 2:
+        return [Span(0, length, 0, length)]
+    size = -(-(blocks - 2 * reach) // count) + 2 * reach
+    starts = [round(i * (blocks - size) / (count - 1)) * block for i in range(count)]
+    stops = [start + size * block - missing for start in starts]
+    cuts = [
+        0,
+        *((start + stop) // 2 for start, stop in zip(starts[1:], stops[:-1], strict=True)),
+        length,
+    ]
+    return [Span(*span) for span in zip(starts, stops, cuts[:-1], cuts[1:], strict=True)]
+
+
+def cut_picture(height: int, width: int, tile: int, overlap: int, block: int = 1) -> list[Window]:
+    """Windows of a picture, row by row; see `cut_axis`.
+
+    Args:
+        height: of the picture in pixels.
+        width: of the picture in pixels.
+        tile: see `cut_axis`.
+        overlap: see `cut_axis`.
+        block: see `cut_axis`.
+
+    Returns:
+        The windows.
+
+    Example:
+        >>> len(cut_picture(3000, 4000, tile=1000, overlap=32))
+        12
+    """
+    return [
+        Window(rows, columns)
+        for rows, columns in itertools.product(
+            cut_axis(height, tile, overlap, block), cut_axis(width, tile, overlap, block)
+        )
+    ]
