@@ -23,7 +23,8 @@ from deepam_tf.files.atomic import whole_file, write_bytes
 from deepam_tf.files.pictures import ImageFileError
 from training.configuration.run_folder import read_config
 from training.configuration.settings import replace, to_toml
-from training.data.inputs import load_examples
+from training.data.batches import make_batches
+from training.data.inputs import open_examples
 from training.data.tasks import find_task
 from training.fit.averaging import average_weights, reestimate_statistics
 from training.fit.trainer import make_model
@@ -45,10 +46,10 @@ def main(argv: list[str] | None = None) -> int:
         config = read_config(args.runs[0])
         models = [keras.saving.load_model(run / "model.keras", compile=False) for run in args.runs]
         task = find_task(config.data.task)
-        examples = load_examples(args.data, config.data, task)
+        examples = open_examples(args.data, config.data, task)
         model = make_model(replace(config, {"run.dtype": "float32"}), task)
         model.set_weights(average_weights(models))
-        crops = task.crops(examples, config, 0)
+        crops = make_batches(examples, config, task, 0)
         with rich.progress.Progress(transient=True) as progress:
             task = progress.add_task("batches", total=args.batches)
             reestimate_statistics(

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from deepam_tf.data.streams import PictureStream
+
 __all__ = ["augment", "crop_drawer", "random_crops", "same_dtype", "sample_seeds", "uniform_int"]
 
 
@@ -51,7 +53,7 @@ def same_dtype(images: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def random_crops(
-    parts: list[list[np.ndarray]],
+    parts: list[list[np.ndarray]] | PictureStream,
     observe: Callable[[list[tf.Tensor], tf.Tensor, tf.Tensor], Any],
     *,
     crop_size: int,
@@ -62,7 +64,8 @@ def random_crops(
     """Random crops, the same of every part, turned alike and observed.
 
     Args:
-        parts: lists of images `[H, W, C]`, uint8 or uint16, the sizes alike in every list.
+        parts: lists of images `[H, W, C]`, uint8 or uint16, the sizes alike in every list; or a
+            stream of pictures of as many parts.
         observe: function of the crops, one a part, the number of the image and a seed `[2]`,
             that returns what the pipeline shall yield.
         crop_size: side of the square crops in pixels.
@@ -76,13 +79,21 @@ def random_crops(
     Raises:
         ValueError: if there is no image, one is smaller than the crop, or the parts differ.
     """
-    sizes = [image.shape[:2] for image in parts[0]]
-    if not sizes or min(min(size) for size in sizes) < crop_size:
+    streamed = isinstance(parts, PictureStream)
+    if streamed:
+        sizes = parts.sizes[parts.chosen]
+        smallest = sizes[np.argmin(sizes.min(axis=1))].tolist()
+    else:
+        sizes = [image.shape[:2] for image in parts[0]]
         smallest = min(sizes, key=min, default=None)
+    if smallest is None or min(smallest) < crop_size:
         raise ValueError(
             "Every training image must be at least as large as the crop. Received: "
             f"{len(sizes)} images, smallest {smallest}, crop_size={crop_size}."
         )
+    if streamed:
+        samples = _streamed(parts, observe, crop_size, seed, first_batch * batch_size)
+        return samples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
     for part in parts[1:]:
         if [image.shape[:2] for image in part] != sizes:
             raise ValueError(
@@ -90,45 +101,104 @@ def random_crops(
                 f"Received: {len(sizes)} images and {len(part)} guides, or other sizes."
             )
     with tf.device("CPU:0"):  # where the pipeline runs: a GPU's memory is for the network
-        stored = [_Store(same_dtype(part)) for part in parts]
+        stored = [_Store.of(same_dtype(part)) for part in parts]
         shapes = tf.constant(sizes, tf.int64)
-    draw = crop_drawer(sizes, crop_size)
 
     def sample(index: tf.Tensor):
         seeds = sample_seeds(seed, index)
-        number = draw(seeds)
-        height, width = tf.unstack(shapes[number])
-        top = uniform_int(seeds[1], height - crop_size + 1)
-        left = uniform_int(seeds[2], width - crop_size + 1)
-        choice = tf.cast(uniform_int(seeds[3], 8), tf.int32)
-        crops = [
-            tf.ensure_shape(
-                augment(part.crop(number, width, top, left, crop_size), choice),
-                [crop_size, crop_size, part.channels],
-            )
-            for part in stored
-        ]
-        return observe(crops, number, seeds[3])
+        number = _draw(shapes, crop_size, seeds)
+        return observe(_crops(stored, shapes[number], number, crop_size, seeds), number, seeds[3])
 
     indices = tf.data.Dataset.range(first_batch * batch_size, np.iinfo(np.int64).max)
     samples = indices.map(sample, num_parallel_calls=tf.data.AUTOTUNE)
     return samples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
+def _streamed(
+    stream: PictureStream, observe: Callable, crop_size: int, seed: int, first_sample: int
+) -> tf.data.Dataset:
+    """Samples of a stream, from that number on."""
+
+    def loaded():
+        for group in stream.groups(crop_size, seed, first_sample):
+            # Nothing is kept here: what is yielded is held by the pipeline alone.
+            yield (
+                tuple(stream.load(group)),
+                stream.sizes[group.numbers],
+                group.numbers,
+                group.first,
+                group.end,
+            )
+
+    signature = (
+        tuple(tf.TensorSpec([None], dtype) for dtype in stream.dtypes),
+        tf.TensorSpec([None, 2], tf.int64),
+        tf.TensorSpec([None], tf.int64),
+        tf.TensorSpec([], tf.int64),
+        tf.TensorSpec([], tf.int64),
+    )
+    groups = tf.data.Dataset.from_generator(loaded, output_signature=signature).prefetch(1)
+
+    def samples(values, shapes, numbers, first, end):
+        starts = tf.cumsum(tf.reduce_prod(shapes, axis=1), exclusive=True)
+        stored = [
+            _Store(value, starts * channels, channels)
+            for value, channels in zip(values, stream.channels, strict=True)
+        ]
+
+        def sample(index: tf.Tensor):
+            seeds = sample_seeds(seed, index)
+            place = _draw(shapes, crop_size, seeds)
+            crops = _crops(stored, shapes[place], place, crop_size, seeds)
+            return observe(crops, numbers[place], seeds[3])
+
+        return tf.data.Dataset.range(first, end).map(sample, num_parallel_calls=tf.data.AUTOTUNE)
+
+    return groups.flat_map(samples)
+
+
 class _Store:
     """Images of any size behind one another in one tensor."""
 
-    def __init__(self, images: list[np.ndarray]) -> None:
-        self.channels = images[0].shape[-1]
-        self._values = tf.constant(np.concatenate([image.reshape(-1) for image in images]))
+    def __init__(self, values: tf.Tensor, starts: tf.Tensor, channels: int) -> None:
+        self.channels = channels
+        self._values, self._starts = values, starts
+
+    @classmethod
+    def of(cls, images: list[np.ndarray]) -> _Store:
         starts = np.cumsum([0, *(image.size for image in images[:-1])])
-        self._starts = tf.constant(starts, tf.int64)
+        values = np.concatenate([image.reshape(-1) for image in images])
+        return cls(tf.constant(values), tf.constant(starts, tf.int64), images[0].shape[-1])
 
     def crop(self, number, width, top, left, size: int) -> tf.Tensor:
         # Only the crop's own rows are sliced out of the one long array.
         start = self._starts[number] + top * width * self.channels
         rows = tf.slice(self._values, [start], [size * width * self.channels])
         return tf.reshape(rows, [size, width, self.channels])[:, left : left + size]
+
+
+def _crops(
+    stored: list[_Store], shape: tf.Tensor, number: tf.Tensor, size: int, seeds: tf.Tensor
+) -> list[tf.Tensor]:
+    """The crop of a sample, the same of every part."""
+    height, width = tf.unstack(shape)
+    top = uniform_int(seeds[1], height - size + 1)
+    left = uniform_int(seeds[2], width - size + 1)
+    choice = tf.cast(uniform_int(seeds[3], 8), tf.int32)
+    return [
+        tf.ensure_shape(
+            augment(part.crop(number, width, top, left, size), choice),
+            [size, size, part.channels],
+        )
+        for part in stored
+    ]
+
+
+def _draw(shapes: tf.Tensor, crop_size: int, seeds: tf.Tensor) -> tf.Tensor:
+    """The position of the image that a sample's crop comes from."""
+    ends = tf.cumsum(tf.reduce_prod(shapes - crop_size + 1, axis=1))
+    position = uniform_int(seeds[0], ends[-1])
+    return tf.searchsorted(ends, position[tf.newaxis], "right", tf.int64)[0]
 
 
 def crop_drawer(sizes: list[tuple[int, int]], crop_size: int) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -139,15 +209,10 @@ def crop_drawer(sizes: list[tuple[int, int]], crop_size: int) -> Callable[[tf.Te
         crop_size: side of the square crops in pixels.
 
     Returns:
-        Function of what `sample_seeds` returns: the image's number, int64.
+        Function of what `sample_seeds` returns: the image's position in the list, int64.
     """
-    ends = np.cumsum([(h - crop_size + 1) * (w - crop_size + 1) for h, w in sizes])
-
-    def draw(seeds: tf.Tensor) -> tf.Tensor:
-        position = uniform_int(seeds[0], int(ends[-1]))
-        return tf.searchsorted(tf.constant(ends), position[tf.newaxis], "right", tf.int64)[0]
-
-    return draw
+    shapes = tf.constant(sizes, tf.int64)
+    return lambda seeds: _draw(shapes, crop_size, seeds)
 
 
 def sample_seeds(seed: int, index: tf.Tensor) -> tf.Tensor:

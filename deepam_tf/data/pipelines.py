@@ -20,6 +20,7 @@ from deepam_tf.data.crops import (
     sample_seeds,
     uniform_int,
 )
+from deepam_tf.data.streams import PictureStream
 from deepam_tf.depth.holes import value_range
 from deepam_tf.depth.sampling import observe_coarse
 from deepam_tf.files.pairs import (
@@ -36,6 +37,7 @@ from deepam_tf.files.pairs import (
 __all__ = [
     "MISSED",
     "Pair",
+    "PictureStream",
     "augment",
     "crop_sources",
     "denoising_crops",
@@ -80,7 +82,7 @@ def crop_sources(
 
 
 def denoising_crops(
-    images: list[np.ndarray],
+    images: list[np.ndarray] | PictureStream,
     *,
     noise_stddev: float | tuple[float, float],
     crop_size: int,
@@ -97,7 +99,8 @@ def denoising_crops(
     Every position in every image is as likely as another.
 
     Args:
-        images: uint8 or uint16 arrays `[H, W, C]`, none smaller than the crop.
+        images: uint8 or uint16 arrays `[H, W, C]`, none smaller than the crop; or a stream of
+            them, whose second part, if it has one, is the guide.
         noise_stddev: standard deviation of the noise in units of [0, 1]; or the two ends of a
             range, from which each crop gets its own, which the model is then told.
         crop_size: side of the square crops in pixels.
@@ -145,7 +148,10 @@ def denoising_crops(
         weight = tf.reshape((level + _LEAST_LEVEL) / _UNIT_LEVEL, []) ** -_ERROR_GROWTH
         return *observed, {"restored": tf.fill([crop_size, crop_size], weight)}
 
-    parts = [images] if guides is None else [images, guides]
+    if isinstance(images, PictureStream):
+        parts = images
+    else:
+        parts = [images] if guides is None else [images, guides]
     return random_crops(
         parts,
         observe,
@@ -157,7 +163,7 @@ def denoising_crops(
 
 
 def depth_crops(
-    pairs: list[tuple[np.ndarray, np.ndarray]],
+    pairs: list[tuple[np.ndarray, np.ndarray]] | PictureStream,
     *,
     scale: int | tuple[int, ...],
     crop_size: int,
@@ -177,7 +183,7 @@ def depth_crops(
 
     Args:
         pairs: `(depth, guide)` arrays, integer `[H, W, 1]` with 0 where nothing is known, and
-            `[H, W, G]`.
+            `[H, W, G]`; or a stream of them that knows the maps' ranges.
         scale: pixels from sample to sample; of several, each crop gets one, as often as it
             stands in the tuple.
         crop_size: side of the square crops in pixels.
@@ -203,15 +209,23 @@ def depth_crops(
             is empty or constant.
     """
     scales = scale if isinstance(scale, tuple) else (scale,)
-    depths, guides = same_dtype([depth for depth, _ in pairs]), [guide for _, guide in pairs]
-    empty = [i for i, depth in enumerate(depths) if len(np.unique(depth[depth > 0])) < 2]
+    if isinstance(pairs, PictureStream):
+        parts, ranges, largest = pairs, pairs.ranges, pairs.largest
+        if ranges is None:
+            raise ValueError("A stream of depth maps must know their ranges. Received: none.")
+        empty = np.flatnonzero(ranges[:, 0] >= ranges[:, 1]).tolist()
+    else:
+        depths = same_dtype([depth for depth, _ in pairs])
+        parts = [depths, [guide for _, guide in pairs]]
+        empty = [i for i, depth in enumerate(depths) if len(np.unique(depth[depth > 0])) < 2]
+        largest = max((depth.max() for depth in depths), default=1)
     if empty:
         raise ValueError(
             f"Every depth map must have two different values besides 0. Received: {empty} without."
         )
-    ranges = [value_range(depth[..., 0], depth[..., 0] > 0) for depth in depths]
+    if not isinstance(pairs, PictureStream):
+        ranges = [value_range(depth[..., 0], depth[..., 0] > 0) for depth in depths]
     limits = tf.constant(np.array(ranges, np.float32).reshape(-1, 2))
-    largest = max((depth.max() for depth in depths), default=1)
 
     def observe(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
         depth, guide = crops
@@ -232,7 +246,7 @@ def depth_crops(
         return inputs, {"restored": depth}, {"restored": valid[..., 0]}
 
     batches = random_crops(
-        [depths, guides],
+        parts,
         observe,
         crop_size=crop_size,
         batch_size=batch_size * candidates,
@@ -273,8 +287,8 @@ def _take_hard(batch_size: int, missed: float, seed: int, number: tf.Tensor, bat
     # The largest keys log(p) + Gumbel are such a draw (Vieira, 2014). The constant gives smooth
     # crops a chance, in proportion to the size of the crop.
     rate = count + _SMOOTH_RATE * tf.cast(tf.size(wrong[0]), tf.float32)
-    own = tf.stack([tf.cast(seed, tf.int64), number])
-    uniform = tf.random.stateless_uniform(tf.shape(rate), own, minval=1e-6)
+    batch_seed = tf.stack([tf.cast(seed, tf.int64), number])
+    uniform = tf.random.stateless_uniform(tf.shape(rate), batch_seed, minval=1e-6)
     keys = tf.math.log(rate) - tf.math.log(-tf.math.log(uniform))
     chosen = tf.math.top_k(keys, batch_size).indices
 

@@ -207,6 +207,12 @@ class AggregationNetwork(keras.layers.Layer):
         if guide_channels:
             self.guidance = GuidanceNetwork(filters, dtype=policy, name="guidance")
 
+    @property
+    def all_normalizations(self) -> list[FusedBatchNormalization]:
+        """Its batch normalisations, and those of the network that reads the guide."""
+        inside = [] if self.guidance is None else self.guidance.normalizations
+        return [*self.normalizations, *inside]
+
     def build(self, input_shape) -> None:
         # A shape is a tuple from Keras, a list from a file; of several inputs there are several.
         several = isinstance(input_shape[0], (list, tuple))
@@ -233,9 +239,9 @@ class AggregationNetwork(keras.layers.Layer):
             guide_features = self.guidance(self._to_blocks(guide), training=training)
         # In float32: half precision would round small steps of large values away.
         slopes = image_gradient(u) if self.residual or self.shift_invariant else None
-        own = _SLOPE_GAIN * slopes if self.shift_invariant else u
-        seen = tf.concat([own, *(self._broadcast(x, u) for x in others)], axis=-1)
-        x = self._to_blocks(tf.cast(seen, self.compute_dtype))
+        image = _SLOPE_GAIN * slopes if self.shift_invariant else u
+        stacked = tf.concat([image, *(self._broadcast(x, u) for x in others)], axis=-1)
+        x = self._to_blocks(tf.cast(stacked, self.compute_dtype))
         for i, (convolution, normalization) in enumerate(
             zip(self.convolutions, self.normalizations, strict=True), start=1
         ):

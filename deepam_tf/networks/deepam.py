@@ -11,7 +11,7 @@ from __future__ import annotations
 import keras
 
 from deepam_tf.networks.aggregation import AggregationNetwork
-from deepam_tf.networks.layers import ImageGradient, Reconstruction
+from deepam_tf.networks.layers import FusedBatchNormalization, ImageGradient, Reconstruction
 
 __all__ = ["DeepAM"]
 
@@ -131,22 +131,22 @@ class DeepAM(keras.Model):
             )
         if mask:
             inputs["mask"] = keras.Input((None, None, 1), dtype=solve_dtype, name="mask")
-        told = [inputs[name] for name in ("noise_stddev", "mask") if name in inputs]
+        conditions = [inputs[name] for name in ("noise_stddev", "mask") if name in inputs]
         guides = [inputs["guide"]] if guide_channels else []
-        seen_guide_channels = guide_channels
+        network_guide_channels = guide_channels
         if shift_invariant and guide_channels:
             guides = [ImageGradient(dtype=solve_dtype, name="guide_gradient")(inputs["guide"])]
-            seen_guide_channels = 2 * guide_channels
+            network_guide_channels = 2 * guide_channels
         u = image
         iterates = {}
         for k in range(1, num_iterations + 1):
-            observed = [image] if told and k > 1 else []
+            observed = [image] if conditions and k > 1 else []
             if observed and shift_invariant:
                 difference = keras.layers.Subtract(
                     dtype=solve_dtype, name=f"iteration_{k}_difference"
                 )
                 observed = [difference([image, u])]
-            seen = [u, *told, *observed, *guides]
+            network_inputs = [u, *conditions, *observed, *guides]
             v, gamma = AggregationNetwork(
                 image_channels,
                 filters=filters,
@@ -155,10 +155,10 @@ class DeepAM(keras.Model):
                 pixel_unshuffle=pixel_unshuffle,
                 residual=residual,
                 shift_invariant=shift_invariant,
-                guide_channels=seen_guide_channels if guidance == "joined" else 0,
+                guide_channels=network_guide_channels if guidance == "joined" else 0,
                 dtype=policy,
                 name=f"iteration_{k}_aggregation",
-            )(seen if len(seen) > 1 else u)
+            )(network_inputs if len(network_inputs) > 1 else u)
             if mask:
                 gamma = keras.layers.Multiply(dtype=solve_dtype, name=f"iteration_{k}_mask")(
                     [gamma, inputs["mask"]]
@@ -192,6 +192,18 @@ class DeepAM(keras.Model):
         self.preconditioner = preconditioner
         self.rtol = rtol
         self.max_steps = max_steps
+
+    @property
+    def networks(self) -> list[AggregationNetwork]:
+        """The aggregation network of each iteration."""
+        return [
+            self.get_layer(f"iteration_{k}_aggregation") for k in range(1, self.num_iterations + 1)
+        ]
+
+    @property
+    def normalizations(self) -> list[FusedBatchNormalization]:
+        """The batch normalisations of all networks, those that read a guide too."""
+        return [norm for network in self.networks for norm in network.all_normalizations]
 
     def iterates(self) -> keras.Model:
         """A model of the same layers that also returns every intermediate result.

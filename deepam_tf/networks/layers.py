@@ -211,8 +211,8 @@ class Reconstruction(keras.layers.Layer):
         self.jit_compile = False
 
     def call(self, inputs):
-        how = (self.preconditioner, self.rtol, self.max_steps, self.adjoint_rtol)
-        return _reconstruction(self.jit_compile, *how)(*inputs)
+        settings = (self.preconditioner, self.rtol, self.max_steps, self.adjoint_rtol)
+        return _reconstruction(self.jit_compile, *settings)(*inputs)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[0])

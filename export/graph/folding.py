@@ -46,14 +46,20 @@ def folded(model: deepam_tf.DeepAM) -> keras.Model:
 
 
 def _networks(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The layer itself and what is inside it, where it holds pairs."""
-    return [x for x in layer._flatten_layers() if getattr(x, "normalizations", None)]
+    """The layer itself and the guide's network inside it, where they hold pairs."""
+    found = [layer, getattr(layer, "guidance", None)]
+    return [x for x in found if getattr(x, "normalizations", None)]
 
 
 def _check_pairs(layer: keras.layers.Layer) -> None:
-    inside = [x for x in layer._flatten_layers() if isinstance(x, keras.layers.BatchNormalization)]
-    paired = {id(norm) for network in _networks(layer) for norm in network.normalizations}
-    alone = [norm.name for norm in inside if id(norm) not in paired]
+    """Every moving mean of a layer must be that of a normalisation with a partner."""
+    norms = [norm for network in _networks(layer) for norm in network.normalizations]
+    paired = {id(norm.moving_mean) for norm in norms}
+    alone = [
+        weight.path.rpartition("/")[0]
+        for weight in layer.weights
+        if weight.name == "moving_mean" and id(weight) not in paired
+    ]
     if alone:
         raise ValueError(
             "Batch normalisation is folded where a network keeps it in `normalizations`, each "

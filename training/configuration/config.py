@@ -77,6 +77,10 @@ class Data:
         crop_size: side of the training crops in pixels.
         batch_size: crops in a step, on all devices together.
         validation_images: how many are held out, at most one in ten.
+        stream_megabytes: memory for pictures of shards that are streamed; 0: all data are read
+            into memory at the start.
+        streams: parts that a batch is made of, each of shards of its own: so many workers can
+            read different ones. It has to divide the batch.
     """
 
     task: str = "denoise"
@@ -94,6 +98,8 @@ class Data:
     crop_size: int = 64
     batch_size: int = 8
     validation_images: int = 4
+    stream_megabytes: int = 0
+    streams: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +222,7 @@ class TrainingConfig:
         positive = (
             *("filters", "candidates", "crop_size", "batch_size", "loss_scale"),
             *("num_steps", "steps_per_epoch", "rtol", "adjoint_rtol"),
-            *("scale", "validation_scale", "picture_size"),
+            *("scale", "validation_scale", "picture_size", "streams"),
         )
         for name, value in values.items():
             numbers = value if isinstance(value, tuple) else (value,)
@@ -227,6 +233,16 @@ class TrainingConfig:
         for name in ("optimizer.momentum", "optimizer.average"):
             if values[name] >= 1:
                 raise ValueError(f"`{name}` must be below 1. Received: {values[name]}.")
+        if self.data.batch_size % self.data.streams:
+            raise ValueError(
+                "`data.streams` must divide the batch. Received: "
+                f"data.batch_size={self.data.batch_size}, data.streams={self.data.streams}."
+            )
+        if self.data.streams > 1 and not self.data.stream_megabytes:
+            raise ValueError(
+                "Only data that are streamed have streams. Received: "
+                f"data.streams={self.data.streams}, data.stream_megabytes=0."
+            )
         if self.data.image_channels not in (1, 3):
             raise ValueError(
                 "`data.image_channels` must be 1 (gray) or 3 (colour). "

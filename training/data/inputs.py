@@ -6,7 +6,8 @@ A source of data is a folder, a list or a file of shards:
     photos.txt         one example a line: its files, separated by tabs, relative to the list
     photos-0.tfrecord  what `python -m training.make_shards` writes: lossless, names included
 
-All of it is read at the start and held as it is stored, a byte (or two) a value.
+All of it is read at the start and held as it is stored, a byte (or two) a value; shards that do not
+fit into memory are streamed instead (`data.stream_megabytes`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,44 @@ import numpy as np
 from deepam_tf.files.pictures import ImageFileError
 from training.configuration.config import Data
 from training.data.shards import read_shard
+from training.data.streams import StreamedExamples, open_shards
 from training.data.tasks import Examples, Paths, Task
 
-__all__ = ["hold_out", "list_files", "load_examples"]
+__all__ = ["hold_out", "list_files", "load_examples", "open_examples"]
+
+
+def open_examples(
+    sources: list[pathlib.Path], values: Data, task: Task
+) -> Examples | StreamedExamples:
+    """The examples of a run: in memory, or streamed if the configuration says so.
+
+    Args:
+        sources: see `load_examples`; of a stream shards alone.
+        values: the data's part of the configuration.
+        task: what is read.
+
+    Returns:
+        The examples.
+
+    Raises:
+        ImageFileError: if something is missing or cannot be read.
+        ValueError: if no example is as large as the crops, or something else than shards is to
+            be streamed.
+    """
+    if not values.stream_megabytes:
+        return load_examples(sources, values, task)
+    others = [str(source) for source in sources if source.suffix != ".tfrecord"]
+    if others:
+        raise ValueError(
+            f"Only shards are streamed (data.stream_megabytes). Received: {', '.join(others)}. "
+            "Make shards of it with python -m training.make_shards."
+        )
+    return open_shards(
+        sources,
+        task.parts,
+        crop_size=values.crop_size,
+        buffer_bytes=values.stream_megabytes * 2**20,
+    )
 
 
 def load_examples(sources: list[pathlib.Path], values: Data, task: Task) -> Examples:
@@ -41,7 +77,7 @@ def load_examples(sources: list[pathlib.Path], values: Data, task: Task) -> Exam
     examples = Examples([], [])
     for source in sources:
         if source.suffix == ".tfrecord":
-            examples += read_shard(source, task)
+            examples += read_shard(source, task.parts)
             continue
         files = list_files(source, task)
         items = [task.read(paths, values) for paths in files]
@@ -93,7 +129,9 @@ def list_files(source: pathlib.Path, task: Task) -> list[Paths]:
     return files
 
 
-def hold_out(examples: Examples, count: int) -> tuple[Examples, Examples]:
+def hold_out(
+    examples: Examples | StreamedExamples, count: int
+) -> tuple[Examples | StreamedExamples, Examples]:
     """Split off a few examples, spread over the whole list, which is often sorted by scene.
 
     Args:
@@ -101,9 +139,9 @@ def hold_out(examples: Examples, count: int) -> tuple[Examples, Examples]:
         count: how many to hold out; at most one in ten is.
 
     Returns:
-        Examples for training, and those held out.
+        Examples for training, and those held out, in memory.
     """
     count = min(count, len(examples) // 10)
     held = set(np.linspace(0, len(examples) - 1, count, dtype=int).tolist())
     kept = [i for i in range(len(examples)) if i not in held]
-    return examples.pick(kept), examples.pick(sorted(held))
+    return examples.pick(kept), examples.pick(sorted(held)).in_memory()

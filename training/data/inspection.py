@@ -92,7 +92,7 @@ def inspect(source: pathlib.Path, task: Task, crop_size: int, *, on_example=None
         usable.append(paths)
         if on_example is not None:
             on_example(len(files))
-    rows = {name: own.row() for name, own in facts.items()}
+    rows = {name: counted.row() for name, counted in facts.items()}
     return Inspection(rows, faults, doubts + _repeated(files), usable)
 
 

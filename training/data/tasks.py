@@ -55,6 +55,25 @@ class Examples:
         """Some of them, in that order."""
         return Examples([self.names[i] for i in numbers], [self.items[i] for i in numbers])
 
+    def source(self) -> list[Any]:
+        """What the pipelines of crops take."""
+        return self.items
+
+    def full_scale(self) -> float:
+        """The largest value of all targets, of depth maps, as a share of what their type holds."""
+        return data.full_scale([target for target, _ in self.items])
+
+    def in_memory(self) -> Examples:
+        """Themselves: they are."""
+        return self
+
+    def sources(self, *, crop_size: int, batch_size: int, seed: int, batch: int) -> list[str]:
+        """Names of the pictures that the crops of a batch come from."""
+        numbers = data.crop_sources(
+            self.sizes(), crop_size=crop_size, batch_size=batch_size, seed=seed, batch=batch
+        )
+        return [self.names[number] for number in numbers]
+
     def fingerprint(self) -> str:
         """What tells these pictures from others, wherever their files lie."""
         checksum = 0
@@ -121,14 +140,12 @@ class Task:
 
     def sources(self, examples: Examples, config: TrainingConfig, batch: int) -> list[str]:
         """Names of the pictures that the crops of a batch come from."""
-        numbers = data.crop_sources(
-            examples.sizes(),
+        return examples.sources(
             crop_size=config.data.crop_size,
             batch_size=config.data.batch_size * config.data.candidates,
             seed=config.run.seed,
             batch=batch,
         )
-        return [examples.names[number] for number in numbers]
 
 
 def find_task(name: str) -> Task:
@@ -205,9 +222,9 @@ def _pair_reader(guide_channels: int, jpeg_shrink: int):
 
 
 def _denoising_crops(examples: Examples, config: TrainingConfig, first_batch: int):
-    targets, guides = examples.items, None
-    if isinstance(examples.items[0], tuple):
-        targets, guides = (list(part) for part in zip(*examples.items, strict=True))
+    targets, guides = examples.source(), None
+    if isinstance(targets, list) and isinstance(targets[0], tuple):
+        targets, guides = (list(part) for part in zip(*targets, strict=True))
     return data.denoising_crops(
         targets,
         guides=guides,
@@ -224,7 +241,7 @@ def _denoising_crops(examples: Examples, config: TrainingConfig, first_batch: in
 
 def _depth_crops(examples: Examples, config: TrainingConfig, first_batch: int):
     return data.depth_crops(
-        examples.items,
+        examples.source(),
         scale=config.data.scale,
         candidates=config.data.candidates,
         vary_samples=config.data.vary_samples,
@@ -254,8 +271,7 @@ def _noisy(item, values: Data, number: int):
 def _map_contrast(item, examples: Examples) -> float:
     map_ = item[0][..., 0]
     low, high = value_range(map_, map_ > 0)
-    share = (high - low) / np.iinfo(map_.dtype).max
-    return share / data.full_scale([other for other, _ in examples.items])
+    return (high - low) / np.iinfo(map_.dtype).max / examples.full_scale()
 
 
 def _coarse(item, values: Data, number: int):

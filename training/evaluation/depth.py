@@ -206,9 +206,9 @@ def table(scores: list[Score], scales: list[int], title: str) -> rich.table.Tabl
     for method in dict.fromkeys(score.method.split(" (")[0] for score in scores):
         cells = []
         for scale in scales:
-            own = [s for s in scores if s.method.split(" (")[0] == method and s.scale == scale]
-            bad = np.mean([s.bad_matching_percentage for s in own])
-            cells.append(f"{bad:.2f} / {np.mean([s.rmse for s in own]):.2f}")
+            of_cell = [s for s in scores if s.method.split(" (")[0] == method and s.scale == scale]
+            bad = np.mean([s.bad_matching_percentage for s in of_cell])
+            cells.append(f"{bad:.2f} / {np.mean([s.rmse for s in of_cell]):.2f}")
         shown.add_row(method, *cells)
     paper = next((row for name, row in PAPER.items() if name in title.lower()), None)
     if paper is not None:

@@ -74,8 +74,8 @@ def table_2(scores: dict[int, list[Score]]) -> rich.table.Table:
     for method in dict.fromkeys(s.method for column in scores.values() for s in column):
         cells = []
         for column in scores.values():
-            own = [(s.psnr, s.ssim) for s in column if s.method == method]
-            cells.append(_pair(np.mean(own, axis=0) if own else None))
+            figures = [(s.psnr, s.ssim) for s in column if s.method == method]
+            cells.append(_pair(np.mean(figures, axis=0) if figures else None))
         shown.add_row(method, *cells)
     return shown
 

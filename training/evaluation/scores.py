@@ -132,10 +132,10 @@ def provenance(protocol: str | None) -> list[str]:
 
 def means(scores: list[Score], method: str) -> dict[str, float]:
     """Mean PSNR in dB and SSIM of one method, rounded as cards have them."""
-    own = [score for score in scores if score.method == method]
+    of_method = [score for score in scores if score.method == method]
     return {
-        "psnr": round(float(np.mean([score.psnr for score in own])), 3),
-        "ssim": round(float(np.mean([score.ssim for score in own])), 4),
+        "psnr": round(float(np.mean([score.psnr for score in of_method])), 3),
+        "ssim": round(float(np.mean([score.ssim for score in of_method])), 4),
     }
 
 
@@ -143,12 +143,12 @@ def summary_table(scores: list[Score], title: str) -> rich.table.Table:
     """Mean over images for each method."""
     table = rich.table.Table("method", "PSNR dB", "SSIM", "s / megapixel", title=title)
     for method in dict.fromkeys(score.method for score in scores):
-        own = [score for score in scores if score.method == method]
-        seconds = sum(s.seconds for s in own) / sum(s.megapixels for s in own)
+        of_method = [score for score in scores if score.method == method]
+        seconds = sum(s.seconds for s in of_method) / sum(s.megapixels for s in of_method)
         table.add_row(
             method,
-            f"{np.mean([s.psnr for s in own]):.2f}",
-            f"{np.mean([s.ssim for s in own]):.4f}",
+            f"{np.mean([s.psnr for s in of_method]):.2f}",
+            f"{np.mean([s.ssim for s in of_method]):.4f}",
             "" if method == NOISY else f"{seconds:.2f}",
         )
     return table

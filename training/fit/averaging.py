@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training.fit.trainer import normalizations
+from deepam_tf import DeepAM
 
 __all__ = ["average_weights", "reestimate_statistics"]
 
@@ -39,7 +39,7 @@ def average_weights(models: list[keras.Model]) -> list[np.ndarray]:
 
 
 def reestimate_statistics(
-    model: keras.Model, batches: Iterable[dict[str, tf.Tensor]], *, on_batch=None
+    model: DeepAM, batches: Iterable[dict[str, tf.Tensor]], *, on_batch=None
 ) -> None:
     """Set the moving statistics of batch normalisation to means over batches.
 
@@ -48,7 +48,7 @@ def reestimate_statistics(
         batches: inputs of the model, noisy images and what else it takes.
         on_batch: called after each batch.
     """
-    layers = normalizations(model)
+    layers = model.normalizations
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0  # after a batch, the moving statistics are its own

@@ -20,9 +20,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from deepam_tf import DeepAM
 from training.configuration.config import TrainingConfig
 from training.fit.callbacks import ResumableCheckpoint
-from training.fit.trainer import Trainer, normalizations
+from training.fit.trainer import Trainer
 
 __all__ = [
     "STRATEGIES",
@@ -91,9 +92,9 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 @contextlib.contextmanager
-def synchronized(model: keras.Model):
+def synchronized(model: DeepAM):
     """Batch normalisation takes its statistics from the batches of all devices, for a while."""
-    layers = normalizations(model)
+    layers = model.normalizations
     for layer in layers:
         layer.synchronized = True
     try:
@@ -112,6 +113,7 @@ def fit_replicas(
     initial_epoch: int,
     steps_per_epoch: int,
     callbacks: list[keras.callbacks.Callback],
+    parts: Callable[[range, int], tf.data.Dataset] | None = None,
     validate: Callable[[], dict[str, float]] = dict,
     verbose: str | int = "auto",
 ) -> None:
@@ -125,14 +127,29 @@ def fit_replicas(
         initial_epoch: epochs done before.
         steps_per_epoch: steps in an epoch.
         callbacks: of this process, as for `fit`.
+        parts: of the numbers of some replicas and of how many there are, the parts of batches
+            they take: where each process reads data of its own. By default each makes whole
+            batches and takes its part.
         validate: gives what to add to the logs of an epoch.
         verbose: 0 is silent.
     """
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     with strategy.scope():
         _build_metrics(trainer, batches)
-    iterator = iter(strategy.experimental_distribute_dataset(batches.with_options(options)))
+    if parts is None:
+        options = tf.data.Options()
+        policy = tf.data.experimental.AutoShardPolicy.DATA
+        options.experimental_distribute.auto_shard_policy = policy
+        distributed = strategy.experimental_distribute_dataset(batches.with_options(options))
+    else:
+
+        def of_this_process(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            count = context.num_replicas_in_sync
+            here = count // context.num_input_pipelines
+            first = context.input_pipeline_id * here
+            return parts(range(first, first + here), count)
+
+        distributed = strategy.distribute_datasets_from_function(of_this_process)
+    iterator = iter(distributed)
 
     @tf.function
     def step(data):
@@ -186,17 +203,17 @@ def validate(
     Returns:
         Figures by the names of `fit`.
     """
-    own = [keras.metrics.MeanAbsoluteError(name="loss"), *metrics()]
+    reported = [keras.metrics.MeanAbsoluteError(name="loss"), *metrics()]
     run = tf.function(lambda x: model(x, training=False)["restored"], reduce_retracing=True)
     for inputs, target, *weight in dataset:
         restored = run(inputs)
-        for metric in own:
+        for metric in reported:
             metric.update_state(
                 target["restored"],
                 restored,
                 sample_weight=weight[0]["restored"] if weight else None,
             )
-    return {f"val_restored_{metric.name}": float(metric.result()) for metric in own}
+    return {f"val_restored_{metric.name}": float(metric.result()) for metric in reported}
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -12,6 +13,8 @@ from deepam_tf import DeepAM
 from deepam_tf.files.atomic import whole_file
 from training.configuration import run_folder
 from training.configuration.config import TrainingConfig
+from training.data.batches import batch_sources, make_batches, make_replica_batches
+from training.data.streams import StreamedExamples, read_errors
 from training.data.tasks import Examples, Task, find_task
 from training.fit import distributed
 from training.fit.callbacks import ResumableCheckpoint, StopOnNaN
@@ -24,7 +27,7 @@ __all__ = ["train"]
 
 def train(
     config: TrainingConfig,
-    examples: Examples,
+    examples: Examples | StreamedExamples,
     validation: Examples,
     out: pathlib.Path,
     *,
@@ -50,6 +53,7 @@ def train(
 
     Raises:
         ValueError: if something does not fit together.
+        ImageFileError: if a record of streamed data cannot be read.
         OSError: if the folder cannot be written to, or has no room.
         FloatingPointError: if the loss became NaN or infinite.
     """
@@ -83,24 +87,24 @@ def train(
         model.set_weights(keras.saving.load_model(out / "model.keras", compile=False).get_weights())
         return model
     callbacks: list[keras.callbacks.Callback] = [
-        StopOnNaN(lambda batch: task.sources(examples, config, batch), checkpoint)
+        StopOnNaN(lambda batch: batch_sources(examples, config, task, batch), checkpoint)
     ]
     if writes:
         run_folder.write_record(out, config, step=step, command=command, **start)
-        shown = validation if validation.items else examples
+        shown = validation if validation.items else examples.pick([0]).in_memory()
         inputs, target, *_ = task.observe(shown.items[0], config.data, 0)
         metrics = [metric.name for metric in task.metrics()]
         if config.optimizer.average:
             callbacks.append(keras.callbacks.SwapEMAWeights())
         callbacks += [checkpoint, *make_monitors(out, config, model, inputs, target, metrics)]
-    batches = task.crops(examples, config, step).map(trainer.spread)
+    batches = make_batches(examples, config, task, step).map(trainer.spread)
     held_out = _validation(validation, examples, trainer, config, task) if writes else None
     length = {
         "epochs": config.run.num_steps // config.run.steps_per_epoch,
         "initial_epoch": step // config.run.steps_per_epoch,
         "steps_per_epoch": config.run.steps_per_epoch,
     }
-    with checkpoint.report_full_disk():
+    with checkpoint.report_full_disk(), read_errors():
         if strategy == "one":
             trainer.fit(
                 batches,
@@ -116,6 +120,7 @@ def train(
                     trainer,
                     batches,
                     devices,
+                    parts=_parts(examples, config, task, step, trainer),
                     callbacks=callbacks,
                     validate=lambda: (
                         distributed.validate(trainer, held_out, task.metrics) if held_out else {}
@@ -129,9 +134,29 @@ def train(
     return model
 
 
+def _parts(
+    examples: Examples | StreamedExamples,
+    config: TrainingConfig,
+    task: Task,
+    step: int,
+    trainer: Trainer,
+) -> Callable[[range, int], tf.data.Dataset] | None:
+    """The parts of batches that some replicas read, where each process reads data of its own."""
+    if isinstance(examples, Examples):
+        return None
+
+    def parts(replicas: range, count: int) -> tf.data.Dataset:
+        batches = make_replica_batches(
+            examples, config, task, step, replicas=replicas, num_replicas=count
+        )
+        return batches.map(trainer.spread)
+
+    return parts
+
+
 def _validation(
     validation: Examples,
-    examples: Examples,
+    examples: Examples | StreamedExamples,
     trainer: Trainer,
     config: TrainingConfig,
     task: Task,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from deepam_tf import DeepAM, FusedBatchNormalization
+from deepam_tf import DeepAM
 from training.configuration.config import TrainingConfig
 from training.data.tasks import Task
 from training.fit.optimizers import make_optimizer
 
-__all__ = ["Trainer", "make_model", "make_trainer", "normalizations"]
+__all__ = ["Trainer", "make_model", "make_trainer"]
 
 
 def _huber(scale: float):
@@ -113,11 +113,6 @@ class Trainer(keras.Model):
         return {**super().get_config(), "clipnorm": self.clipnorm}
 
 
-def normalizations(model: keras.Model) -> list[FusedBatchNormalization]:
-    """The batch normalisations of a model, those of nested layers too."""
-    return [x for x in model._flatten_layers() if isinstance(x, FusedBatchNormalization)]
-
-
 def make_model(config: TrainingConfig, task: Task) -> DeepAM:
     """The untrained network of a configuration.
 
@@ -158,7 +153,7 @@ def make_trainer(model: DeepAM, config: TrainingConfig, task: Task) -> Trainer:
         `u_1 .. u_{K-1}`; its optimizer is built. Of a task with a contrast there is one more
         input, `"contrast"`, by which the outputs are multiplied.
     """
-    for layer in normalizations(model):
+    for layer in model.normalizations:
         layer.fixed_statistics = config.run.statistics == "moving"
     model.configure_solves(
         adjoint_rtol=config.run.adjoint_rtol, jit_compile=config.run.jit_compile_solves

@@ -32,11 +32,11 @@ def adopt_weights(model: DeepAM, source: DeepAM) -> None:
             "The model to start from must have the architecture of the run, with perhaps more or "
             f"fewer iterations. Received: {_summary(source)}; the run has {_summary(model)}."
         )
-    own, others = (
+    mine, theirs = (
         [_weights(m, k) for k in range(1, m.num_iterations + 1)] for m in (model, source)
     )
-    taken = [others[min(k, len(others) - 1)] for k in range(len(own))]
-    for number, (old, new) in enumerate(zip(own, taken, strict=True)):
+    taken = [theirs[min(k, len(theirs) - 1)] for k in range(len(mine))]
+    for number, (old, new) in enumerate(zip(mine, taken, strict=True)):
         if [x.shape for x in old] != [x.shape for x in new]:
             taken[number] = old
     for k, weights in enumerate(taken, start=1):
@@ -50,7 +50,7 @@ def _weights(model: DeepAM, k: int) -> list:
 def _architecture(model: DeepAM) -> dict:
     """What the weights are made for; how the solves are done may differ, and the precision."""
     free = {"name", "trainable", "num_iterations", "gamma_min", "dtype"}
-    free |= {"preconditioner", "rtol", "max_steps"}
+    free |= {"method", "preconditioner", "rtol", "max_steps"}
     return {name: value for name, value in model.get_config().items() if name not in free}
 
 
