@@ -204,7 +204,11 @@ def _add_fuse(commands: argparse._SubParsersAction) -> None:
         default=None,
         help="noise level on the 0..255 scale, or auto: estimated (auto)",
     )
-    fuse.add_argument("--model", default=FUSION_MODEL, help=f"weights ({FUSION_MODEL})")
+    fuse.add_argument(
+        "--model",
+        help=f"weights ({FUSION_MODEL}, {COLOR_MODEL} where NIR does not show what RGB shows); the "
+        "guide of weights that are named is not doubted",
+    )
     _add_ensemble_option(fuse)
     _add_precision_option(fuse)
     _add_file_options(fuse)

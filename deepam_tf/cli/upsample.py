@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from deepam_tf.cli import console
+from deepam_tf.data.alignment import SHIFT, misalignment
 from deepam_tf.data.pipelines import to_channels
-from deepam_tf.depth.alignment import SHIFT, misalignment
 from deepam_tf.depth.grids import as_pair
 from deepam_tf.depth.holes import find_measured
 from deepam_tf.depth.observation import Observation, infer_scale, observe

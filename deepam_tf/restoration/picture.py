@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from deepam_tf.classical.denoisers import METHODS
+from deepam_tf.data.alignment import doubt_guide
 from deepam_tf.data.noise import (
     PoissonGaussian,
     estimate_noise_stddev,
@@ -57,7 +58,8 @@ class Note:
     """One thing that whoever asked for a restoration should hear.
 
     Attributes:
-        kind: `"noise"`: what was estimated; `"range"`: the weights were not trained for it.
+        kind: `"noise"`: what was estimated; `"range"`: the weights were not trained for it;
+            `"guide"`: it does not show the picture's scene, or not in its place.
         text: one line for people; levels of noise are on the 0..255 scale.
     """
 
@@ -116,7 +118,8 @@ def restore_picture(
     Args:
         picture: what `image_io.read` returns.
         guide: a clean picture of the same view and size, near infrared or flash; None:
-            there is none.
+            there is none. Where its edges are not those of the picture, or lie two pixels or
+            more beside them, it is not used and a note says so, unless `model` is given.
         noise: standard deviation of white noise in units of [0, 1]; or the levels of a known
             sensor; or one of `ESTIMATES`: noise of that kind is measured on the picture.
         model: weights that `load_pretrained` takes, or a model of one's own. By default
@@ -163,6 +166,11 @@ def restore_picture(
             "`guide` must have the size of `picture`. Received: "
             f"{guide.pixels.shape[:2]} and {picture.pixels.shape[:2]}, height and width."
         )
+    if guide is not None and model is None and method == "deepam":
+        doubt = doubt_guide(picture.pixels, guide.pixels)
+        if doubt is not None:
+            say("guide", f"{doubt}: restored without it")
+            guide = None
     found = _found_noise(picture.pixels, noise)
     if found.estimated:
         say("noise", _described(found))

@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 
 from deepam_tf import image_io
-from deepam_tf.depth.alignment import SHIFT, misalignment
+from deepam_tf.data.alignment import SHIFT, misalignment
 from deepam_tf.files.pictures import ImageFileError
 from training.data.inputs import list_files
 from training.data.tasks import Paths, Task

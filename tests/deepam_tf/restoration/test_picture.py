@@ -92,6 +92,20 @@ def test_a_guide_goes_to_a_model_of_ones_own(gray, rng):
     assert result.model_name == model.name
 
 
+def test_a_guide_that_shows_something_else_is_left_out_with_a_word(rng):
+    given = Picture(noisy(rng, 0.1, 3), None, np.dtype("uint8"))
+    black = Picture(np.zeros((48, 64, 1), np.float32), None, np.dtype("uint8"))
+    result = deepam_tf.restore_picture(given, black, noise=0.1)
+    alone = deepam_tf.restore_picture(given, noise=0.1)
+    assert result.model_name == alone.model_name == "denoise_color"
+    np.testing.assert_array_equal(result.picture.pixels, alone.picture.pixels)
+    assert [(note.kind, note.text) for note in result.notes] == [
+        ("guide", "the guide shows nothing: restored without it")
+    ]
+    # Whoever names the weights has looked.
+    assert deepam_tf.restore_picture(given, black, noise=0.1, model="fuse_nir").notes == ()
+
+
 def test_cancelling_goes_through_and_leaves_nothing_broken(gray):
     class CancelledError(Exception):
         pass
