@@ -31,6 +31,7 @@ from deepam_tf.networks.deepam import DeepAM
 from deepam_tf.networks.layers import FusedBatchNormalization, Reconstruction
 from deepam_tf.restoration import pretrained
 from deepam_tf.restoration.depth import upsample_depth
+from deepam_tf.restoration.mosaic import restore_mosaic
 from deepam_tf.restoration.picture import RestoredPicture, restore_picture
 from deepam_tf.restoration.pretrained import list_pretrained, load_pretrained, save_pretrained
 from deepam_tf.restoration.tiles import Restorer, restore
@@ -70,6 +71,7 @@ __all__ = [
     "reconstruct_with_info",
     "reconstruction",
     "restore",
+    "restore_mosaic",
     "restore_picture",
     "sampling",
     "save_pretrained",

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import pathlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import rich.console
 import rich.progress
 
+from deepam_tf.files.pictures import ImageFileError
+from deepam_tf.restoration.defaults import LEAST_SIDE
+
 __all__ = [
     "BAD_INPUT",
     "INTERRUPTED",
     "SOME_FAILED",
+    "check_measurable",
     "errors",
     "output",
     "progress_bar",
+    "say",
     "size",
     "tile_progress",
 ]
@@ -56,6 +62,25 @@ def tile_progress(
         yield lambda done, total: progress.update(task, completed=done, total=total)
     finally:
         progress.remove_task(task)
+
+
+def say(path: pathlib.Path, *lines: object) -> None:
+    """Lines about a file, where errors go."""
+    for line in lines:
+        errors.print(f"{path}: {line}")
+
+
+def check_measurable(path: pathlib.Path, pixels: np.ndarray, sigma: float | None) -> None:
+    """Raise if noise was to be measured on a picture that is too small for it.
+
+    Raises:
+        ImageFileError: if no level was given and the picture is too small.
+    """
+    if sigma is None and min(pixels.shape[:2]) < LEAST_SIDE:
+        raise ImageFileError(
+            f"{path}: noise is measured on pictures of at least {LEAST_SIDE} pixels a side. "
+            f"Received: {size(pixels)}. Tell its level with --sigma."
+        )
 
 
 def size(image: np.ndarray) -> str:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import glob
-import os
+import contextlib
 import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
+import rich.progress
 import tensorflow as tf
 
 from deepam_tf.cli import console
+from deepam_tf.cli.jobs import Report, find_jobs
 from deepam_tf.files import pictures as image_io
+from deepam_tf.files.raw import RawFile
 from deepam_tf.restoration.defaults import GRAY_MODEL
-from deepam_tf.restoration.picture import restore_picture
+from deepam_tf.restoration.mosaic import restore_mosaic
+from deepam_tf.restoration.picture import Note, restore_picture
 from deepam_tf.restoration.pretrained import pretrained_card
 
 __all__ = ["run"]
@@ -25,39 +32,61 @@ def run(args: argparse.Namespace) -> int:
         Exit code.
     """
     _check_options(args)
-    jobs, several = _jobs(args.inputs, args.output)
+    jobs, several = find_jobs(args)
     if several:
-        try:
-            args.output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise image_io.ImageFileError(
-                f"{args.output}: the folder cannot be made ({error.strerror})."
-            ) from error
+        _make_folder(args.output)
 
     failures: list[str] = []
     written: set[pathlib.Path] = set()
-    with console.progress_bar() as progress:
+    skipped = 0
+    with console.progress_bar() as progress, Report.open(args) as report:
         files = progress.add_task("files", total=len(jobs), visible=several)
         for source, target in jobs:
+            start, facts, failure = time.perf_counter(), {}, None
             try:
                 if target in written:
                     raise image_io.ImageFileError(
                         f"{source}: another input of this name went to {target} already."
                     )
-                _denoise_file(source, target, args, progress)
+                if args.skip_existing and target.is_file():
+                    skipped += 1
+                    progress.advance(files)
+                    continue
+                _make_folder(target.parent, tree=several)
+                facts = _denoise_file(source, target, args, progress)
                 written.add(target)
             except (image_io.ImageFileError, ValueError) as error:
+                text = str(error)
+                failure = (
+                    text if str(source) in text or str(target) in text else f"{source}: {text}"
+                )
                 if not several:
-                    raise
-                failures.append(str(error))
+                    report.add(source, target, error=failure)
+                    raise image_io.ImageFileError(failure) from error
             except (MemoryError, tf.errors.ResourceExhaustedError):
-                failures.append(f"{source}: out of memory. Choose a smaller --tile.")
+                failure = f"{source}: out of memory. Choose a smaller --tile."
+            if failure is not None:
+                failures.append(failure)
+            seconds = round(time.perf_counter() - start, 3)
+            report.add(source, target, **facts, seconds=seconds, error=failure)
             progress.advance(files)
     for failure in failures:
         console.errors.print(f"error: {failure}")
     place = args.output if several else jobs[0][1]
-    console.output.print(f"{len(written)} of {len(jobs)} restored: {place}")
+    there = f", {skipped} there already" if skipped else ""
+    console.output.print(f"{len(written)} of {len(jobs)} restored{there}: {place}")
     return console.SOME_FAILED if failures else 0
+
+
+def _make_folder(folder: pathlib.Path, *, tree: bool = True) -> None:
+    if not tree:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise image_io.ImageFileError(
+            f"{folder}: the folder cannot be made ({error.strerror})."
+        ) from error
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -83,48 +112,123 @@ def _check_options(args: argparse.Namespace) -> None:
         )
 
 
-def _denoise_file(source, target, args, progress) -> None:
-    picture = image_io.read(source, max_megapixels=args.max_megapixels)
-    # Before minutes of work: would the result find its place?
-    image_io.check_writable(target, picture, overwrite=args.force)
+def _denoise_file(
+    source: pathlib.Path,
+    target: pathlib.Path,
+    args: argparse.Namespace,
+    progress: rich.progress.Progress,
+) -> dict[str, Any]:
+    """Restore all pictures of a file; what became of it, for the report."""
+    if image_io.is_raw(source):
+        return _denoise_raw(source, target, args, progress)
+    with image_io.open_pictures(
+        source,
+        max_megapixels=args.max_megapixels,
+        white_level=args.white_level,
+        first_frame=args.first_frame,
+    ) as pictures:
+        first, count = _stripped(pictures.first, args), pictures.count
+        # Before minutes of work: would the result find its place?
+        image_io.check_writable(target, first, count=count, overwrite=args.force)
+        console.check_measurable(source, first.pixels, args.sigma)
+        console.say(source, *first.notes, *image_io.lost(first, target, count=count))
+        facts: dict[str, Any] = {"pictures": count, "notes": list(first.notes)}
+        with console.tile_progress(progress, source.name) as on_progress:
+            image_io.write_all(
+                target,
+                _restored(source, pictures, count, args, on_progress, facts),
+                count=count,
+                overwrite=args.force,
+                quality=args.quality,
+            )
+    return facts
+
+
+def _restored(source, pictures, count, args, on_progress, facts) -> Iterator[image_io.Picture]:
+    """Each picture of a file, restored; the noise of the first is said, and what is new later."""
+    said: set[str] = set()
     noise = "signal-dependent" if args.signal_dependent else "white"
-    with console.tile_progress(progress, source.name) as on_progress:
-        restored = restore_picture(
-            picture,
+
+    for number, picture in enumerate(pictures):
+
+        def say(note: Note, number: int = number) -> None:
+            if number == 0 or (note.kind != "noise" and note.text not in said):
+                console.say(source, note if number == 0 else f"picture {number + 1}: {note}")
+            said.add(note.text)
+
+        result = restore_picture(
+            _stripped(picture, args),
             noise=noise if args.sigma is None else args.sigma / 255,
             model=args.model if args.method == "deepam" else None,
             method=args.method,
             dtype=args.dtype,
             tile=args.tile,
             self_ensemble=args.ensemble,
-            on_note=lambda note: console.errors.print(f"{source}: {note}"),
-            on_progress=on_progress,
+            on_note=say,
+            on_progress=lambda done, total, number=number: on_progress(
+                number * total + done, count * total
+            ),
         )
-    image_io.write(target, restored.picture, overwrite=args.force)
+        if number == 0:
+            facts |= _found(result.noise.kind, result.noise.stddev(), result.model_name)
+        yield result.picture
 
 
-def _jobs(
-    inputs: list[str], output: pathlib.Path
-) -> tuple[list[tuple[pathlib.Path, pathlib.Path]], bool]:
-    """Pairs of files to read and write, and whether this is a run over several files."""
-    sources: list[pathlib.Path] = []
-    several = len(inputs) > 1
-    for text in inputs:
-        path = pathlib.Path(text)
-        if os.path.isdir(path):
-            several = True
-            found = image_io.list_images(path)
-        elif glob.has_magic(text) and not os.path.lexists(path):
-            several = True
-            found = sorted(pathlib.Path(match) for match in glob.glob(text, recursive=True))
-            found = [match for match in found if match.is_file()]
-        else:
-            found = [path]
-        if not found:
-            raise image_io.ImageFileError(f"{text}: no image files there.")
-        sources += found
-    if several and os.path.lexists(output) and not os.path.isdir(output):
-        raise image_io.ImageFileError(f"{output}: several inputs need a folder as output.")
-    if several or os.path.isdir(output):
-        return [(source, output / source.name) for source in sources], several
-    return [(sources[0], output)], False
+def _found(kind: str, stddev: float, model: str) -> dict[str, Any]:
+    return {"noise": kind, "sigma": round(255 * float(stddev), 3), "model": model}
+
+
+def _stripped(picture: image_io.Picture, args: argparse.Namespace) -> image_io.Picture:
+    return picture.stripped() if args.strip else picture
+
+
+def _denoise_raw(
+    source: pathlib.Path,
+    target: pathlib.Path,
+    args: argparse.Namespace,
+    progress: rich.progress.Progress,
+) -> dict[str, Any]:
+    """Restore a raw photograph: its mosaic first, then it is developed."""
+    if args.method != "deepam":
+        raise ValueError(
+            f"raw photographs are restored by a network. Received: --method {args.method}. "
+            "Develop the file first."
+        )
+    white_level = None if args.white_level == "auto" else args.white_level
+    with contextlib.closing(RawFile(source, white_level=white_level)) as raw:
+        image_io.check_megapixels(source, raw.size, args.max_megapixels)
+        written = image_io.check_writable(
+            target,
+            image_io.Picture(np.zeros([*raw.size, 3], np.uint8), None, np.dtype("uint8")),
+            overwrite=args.force,
+        )
+        planes = raw.read_planes()
+        console.check_measurable(source, planes[0], args.sigma)
+        with console.tile_progress(progress, source.name) as on_progress:
+            restored, noise = restore_mosaic(
+                planes,
+                noise=None if args.sigma is None else args.sigma / 255,
+                model=args.model,
+                dtype=args.dtype,
+                tile=args.tile,
+                self_ensemble=args.ensemble,
+                on_progress=on_progress,
+            )
+        dark, bright = (255 * (noise.gain * x + noise.variance) ** 0.5 for x in (0.0, 1.0))
+        if args.sigma is None:
+            console.say(
+                source,
+                f"noise of the sensor estimated, sigma {dark:.2f} in black to {bright:.2f} in white, "
+                "linear light",
+            )
+        raw.write_planes(restored)
+        bits = 16 if "uint16" in written.depths else 8
+        picture = _stripped(raw.develop(bits=bits), args)
+        console.say(source, *picture.notes, *image_io.lost(picture, target))
+        image_io.write(target, picture, overwrite=args.force, quality=args.quality)
+    stddev = (0.5 * noise.gain + noise.variance) ** 0.5
+    return {
+        "pictures": 1,
+        "notes": list(picture.notes),
+        **_found("signal-dependent", stddev, args.model or GRAY_MODEL),
+    }

@@ -17,9 +17,20 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         Exit code.
     """
-    picture = image_io.read(args.rgb, max_megapixels=args.max_megapixels)
+    picture, guide = (
+        image_io.read(
+            path,
+            max_megapixels=args.max_megapixels,
+            white_level=args.white_level,
+            first_frame=args.first_frame,
+        )
+        for path in (args.rgb, args.nir)
+    )
+    picture = picture.stripped() if args.strip else picture
     image_io.check_writable(args.output, picture, overwrite=args.force)
-    guide = image_io.read(args.nir, max_megapixels=args.max_megapixels)
+    console.check_measurable(args.rgb, picture.pixels, args.sigma)
+    console.say(args.rgb, *picture.notes, *image_io.lost(picture, args.output))
+    console.say(args.nir, *guide.notes)
     if guide.pixels.shape[:2] != picture.pixels.shape[:2]:
         raise image_io.ImageFileError(
             f"{args.nir}: the guide must have the size of the noisy picture. "
@@ -41,6 +52,6 @@ def run(args: argparse.Namespace) -> int:
             on_note=lambda note: console.errors.print(f"{args.rgb}: {note}"),
             on_progress=on_progress,
         )
-    image_io.write(args.output, restored.picture, overwrite=args.force)
+    image_io.write(args.output, restored.picture, overwrite=args.force, quality=args.quality)
     console.output.print(f"restored: {args.output}")
     return 0

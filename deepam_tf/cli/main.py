@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import io
+import logging
+import sys
+import warnings
 
-from deepam_tf._startup import import_tensorflow
+from deepam_tf._startup import import_tensorflow, is_command
 from deepam_tf.cli import console
 from deepam_tf.cli.parser import make_parser
 from deepam_tf.files.pictures import ImageFileError
@@ -24,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         Exit code: 0 done, 1 some files of several failed, 2 bad input, 130 interrupted.
     """
+    if is_command():
+        _own_process()
     parser = make_parser()
     args = parser.parse_args(argv)
     if args.command is None:
@@ -40,3 +46,12 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.errors.print("interrupted; files already written are complete.")
         return console.INTERRUPTED
+
+
+def _own_process() -> None:
+    """What only a program may decide: its words reach any terminal, in lines of its own."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that it cannot show
+    # Pillow warns of damage that does not keep it from decoding, tifffile of odd tags.
+    warnings.filterwarnings("ignore", module="PIL")
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)

@@ -70,8 +70,9 @@ def _add_denoise(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "denoise",
         help="remove Gaussian noise from photographs",
-        description="Remove Gaussian noise from PNG, JPEG, TIFF, WebP or BMP images. The "
-        "output keeps bit depth and transparency; EXIF orientation is applied.",
+        description="Remove Gaussian noise from PNG, JPEG, TIFF, WebP, GIF or BMP images, HEIC, "
+        "AVIF and raw photographs. The output keeps bit depth, transparency, frames and pages, and "
+        "what the file says of its picture; EXIF orientation is applied.",
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="file, folder or glob pattern")
     parser.add_argument(
@@ -98,6 +99,8 @@ def _add_denoise(commands: argparse._SubParsersAction) -> None:
     )
     _add_ensemble_option(parser)
     _add_precision_option(parser)
+    _add_folder_options(parser)
+    _add_picture_options(parser)
     _add_file_options(parser)
 
 
@@ -211,6 +214,7 @@ def _add_fuse(commands: argparse._SubParsersAction) -> None:
     )
     _add_ensemble_option(fuse)
     _add_precision_option(fuse)
+    _add_picture_options(fuse)
     _add_file_options(fuse)
 
 
@@ -285,6 +289,74 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
         default=MAX_MEGAPIXELS,
         help=f"refuse larger images ({MAX_MEGAPIXELS:g})",
     )
+
+
+def _add_folder_options(parser: argparse.ArgumentParser) -> None:
+    """Options of commands that restore many pictures."""
+    parser.add_argument(
+        "--recursive", action="store_true", help="folders below folders too; the tree is kept"
+    )
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave out what has its output already, to go on after an interruption",
+    )
+    parser.add_argument(
+        "--report",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="write a line of JSON for every picture: input, output, noise, model, seconds, error",
+    )
+
+
+def _add_picture_options(parser: argparse.ArgumentParser) -> None:
+    """Options of commands that write pictures as their files are."""
+    parser.add_argument(
+        "--white-level",
+        type=_white_level,
+        default="auto",
+        metavar="W",
+        help="which number of the file is white; auto: of 16 bit files the largest of 8, 10, 12, "
+        "14 or 16 bits that is needed, and said (auto)",
+    )
+    parser.add_argument(
+        "--first-frame",
+        action="store_true",
+        help="of animations and files of several pages, take the first alone",
+    )
+    parser.add_argument(
+        "--strip",
+        action="store_true",
+        help="leave out what the file says of its picture: EXIF with place and time, XMP, IPTC, "
+        "resolution, texts; the colour profile stays",
+    )
+    parser.add_argument(
+        "--quality",
+        type=_quality,
+        metavar="Q",
+        help="of JPEG and WebP, 1 to 100; by default what the file had, or 95 if that is better",
+    )
+
+
+def _white_level(text: str) -> float | str:
+    """A number above 0, or `auto`."""
+    if text == "auto":
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"it must be auto or above 0. Received: {text}")
+    return value
+
+
+def _quality(text: str) -> int:
+    """A whole number from 1 to 100."""
+    value = _positive_int(text)
+    if value > 100:
+        raise argparse.ArgumentTypeError(f"it must be at most 100. Received: {text}")
+    return value
 
 
 def _add_ensemble_option(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import pathlib
 
 __all__ = [
+    "NAMED_SUFFIXES",
     "PILLOW_FORMATS",
     "RAW_SUFFIXES",
     "READ_SUFFIXES",
@@ -105,6 +106,10 @@ READ_SUFFIXES = (
     | {".avif", ".heic", ".heif"}
 )
 """Of files that are taken for pictures where a folder is read."""
+
+NAMED_SUFFIXES = frozenset({".dds", ".exr", ".hdr", ".icns", ".j2k", ".jp2", ".jpx", ".jxl",
+                            ".pfm", ".pgm", ".ppm", ".psd", ".qoi", ".tga"})  # fmt: skip
+"""Of pictures that are not read, or seldom: a folder run names them instead of passing them by."""
 
 PILLOW_FORMATS = frozenset({"PNG", "JPEG", "WEBP", "GIF", "BMP", "PPM", "AVIF"})
 """What Pillow decodes here."""

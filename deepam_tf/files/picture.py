@@ -172,6 +172,10 @@ class Picture:
         dtype = np.dtype(self.dtype)
         return self.black, float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
 
+    def stripped(self) -> Picture:
+        """The picture without what its file says of it, its colours apart."""
+        return dataclasses.replace(self, metadata=self.metadata.stripped())
+
     def numbers(self) -> np.ndarray:
         """`[H, W, C]`, the pixels in the file's own numbers; what is not visible as it was."""
         black, white = self.levels

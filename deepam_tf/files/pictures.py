@@ -42,6 +42,7 @@ __all__ = [
     "Picture",
     "Pictures",
     "UnsupportedImageError",
+    "check_megapixels",
     "check_place",
     "check_writable",
     "is_image_name",
@@ -236,7 +237,7 @@ def open_pictures(
     path = pathlib.Path(path)
     reader = _open(path)
     with contextlib.closing(reader):
-        _check_size(path, reader, max_megapixels)
+        check_megapixels(path, reader.size, max_megapixels)
         count = 1 if first_frame else reader.count
         pictures = _decoded(path, reader, count, white_level)
         first = next(pictures)
@@ -366,7 +367,7 @@ def read_numbers(
     """
     path = pathlib.Path(path)
     with contextlib.closing(_open(path)) as reader:
-        _check_size(path, reader, max_megapixels)
+        check_megapixels(path, reader.size, max_megapixels)
         if reader.count > 1:
             raise ImageFileError(
                 f"{path}: one picture is needed. Received: {reader.count} {reader.several}."
@@ -377,8 +378,13 @@ def read_numbers(
             return next(reader.pictures(1)).numbers(), None
 
 
-def _check_size(path: pathlib.Path, reader: _Reader, max_megapixels: float) -> None:
-    height, width = reader.size
+def check_megapixels(path: pathlib.Path, size: tuple[int, int], max_megapixels: float) -> None:
+    """Raise if a picture of that height and width is larger than the limit, or empty.
+
+    Raises:
+        ImageFileError: if it is.
+    """
+    height, width = size
     megapixels = height * width / 1e6
     if megapixels > max_megapixels:
         raise ImageFileError(

@@ -20,6 +20,7 @@ from deepam_tf.files.picture import (
 
 __all__ = ["DevelopedFile", "RawFile"]
 
+_LARGEST = 65535
 _PLANES = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
@@ -28,6 +29,8 @@ class RawFile:
 
     Args:
         path: DNG, NEF, CR2, ARW and the like.
+        white_level: where the sensor saturates, in its numbers; by default what the file says;
+            where it says nothing, the largest number of 10, 12, 14 or 16 bits that is needed.
 
     Attributes:
         size: height and width of the developed picture before it is turned.
@@ -37,7 +40,7 @@ class RawFile:
         UnsupportedImageError: if its mosaic is of another kind.
     """
 
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path, *, white_level: float | None = None) -> None:
         try:
             import rawpy
         except ImportError as error:
@@ -65,6 +68,7 @@ class RawFile:
                 "TIFF of 16 bits."
             )
         self.size = self._raw.raw_image_visible.shape
+        self._white, self._white_note = self._find_white(white_level)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -99,6 +103,18 @@ class RawFile:
             place = mosaic[row::2, column::2][:height, :width]
             place[...] = np.clip(values, 0, white).astype(mosaic.dtype)
 
+    def _find_white(self, told: float | None) -> tuple[float | None, tuple[str, ...]]:
+        """White where the file does not say it, and what there is to say of that."""
+        if told is not None:
+            return told, ()
+        if self._raw.white_level != _LARGEST or self._raw.camera_white_level_per_channel:
+            return None, ()
+        high = int(self._raw.raw_image_visible.max())
+        bits = next(bits for bits in (10, 12, 14, 16) if 2**bits > high)
+        if bits == 16:
+            return None, ()
+        return 2.0**bits - 1, (f"white level {2**bits - 1} ({bits} bits in 16)",)
+
     def _levels(self) -> list[tuple[float, float]]:
         """Black and white of each plane."""
         raw = self._raw
@@ -108,6 +124,7 @@ class RawFile:
         for row, column in _PLANES:
             color = int(colors[row, column])
             white = whites[color] if whites and whites[color] else raw.white_level
+            white = self._white or white
             found.append((float(raw.black_level_per_channel[color]), float(white)))
         return found
 
@@ -128,6 +145,7 @@ class RawFile:
                 no_auto_bright=True,
                 output_bps=bits,
                 output_color=self._rawpy.ColorSpace.sRGB,
+                user_sat=None if self._white is None else int(self._white),
             )
         except self._rawpy.LibRawError as error:
             raise ImageFileError(f"{self._path}: LibRaw cannot develop it ({error}).") from error
@@ -140,7 +158,7 @@ class RawFile:
             None,
             metadata=metadata,
             encoding=Encoding("RAW"),
-            notes=("a raw photograph, developed by LibRaw.",),
+            notes=("a raw photograph, developed by LibRaw.", *self._white_note),
         )
 
     def _exif(self) -> bytes | None:

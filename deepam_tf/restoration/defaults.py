@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["COLOR_MODEL", "DEPTH_MODEL", "FUSION_MODEL", "GRAY_MODEL"]
+__all__ = ["COLOR_MODEL", "DEPTH_MODEL", "FUSION_MODEL", "GRAY_MODEL", "LEAST_SIDE"]
 
 GRAY_MODEL, COLOR_MODEL = "denoise_gray", "denoise_color"
 DEPTH_MODEL = "upsample_depth"
 FUSION_MODEL = "fuse_nir"
+LEAST_SIDE = 32
+"""Pixels a side of the smallest picture whose noise is measured."""

@@ -24,6 +24,7 @@ from deepam_tf.files.pairs import to_channels
 from deepam_tf.files.pictures import Picture
 from deepam_tf.networks.deepam import DeepAM
 from deepam_tf.restoration.defaults import COLOR_MODEL, FUSION_MODEL, GRAY_MODEL
+from deepam_tf.restoration.hidden import fill_hidden
 from deepam_tf.restoration.pretrained import load_pretrained, noise_range, pretrained_card
 from deepam_tf.restoration.tiles import Restorer
 
@@ -155,6 +156,7 @@ def restore_picture(
         True
     """
     _check_method(method, guide, model, noise, dtype)
+    picture = fill_hidden(picture)
     notes: list[Note] = []
 
     def say(kind: str, text: str) -> None:
