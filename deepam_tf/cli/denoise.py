@@ -56,10 +56,9 @@ def run(args: argparse.Namespace) -> int:
                 facts = _denoise_file(source, target, args, progress)
                 written.add(target)
             except (image_io.ImageFileError, ValueError) as error:
-                text = str(error)
-                failure = (
-                    text if str(source) in text or str(target) in text else f"{source}: {text}"
-                )
+                failure = str(error)
+                if not failure.startswith((f"{source}: ", f"{target}: ")):
+                    failure = f"{source}: {failure}"
                 if not several:
                     report.add(source, target, error=failure)
                     raise image_io.ImageFileError(failure) from error
@@ -218,8 +217,8 @@ def _denoise_raw(
         if args.sigma is None:
             console.say(
                 source,
-                f"noise of the sensor estimated, sigma {dark:.2f} in black to {bright:.2f} in white, "
-                "linear light",
+                f"noise of the sensor estimated, sigma {dark:.2f} in black to {bright:.2f} in "
+                "white, linear light",
             )
         raw.write_planes(restored)
         bits = 16 if "uint16" in written.depths else 8

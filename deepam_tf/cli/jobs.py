@@ -60,9 +60,8 @@ def find_jobs(args: argparse.Namespace) -> tuple[list[Job], bool]:
 
 def _of_folder(folder: pathlib.Path, output: pathlib.Path, recursive: bool) -> list[Job]:
     if not recursive:
-        return [
-            (path, output / path.name) for path in image_io.list_images(folder, suffixes=_FOUND)
-        ]
+        paths = image_io.list_images(folder, suffixes=_FOUND)
+        return [(path, output / path.name) for path in paths]
     results = os.path.realpath(output)
     jobs = []
     for place, below, _ in os.walk(folder):
