@@ -22,6 +22,7 @@ from deepam_tf.files.formats import (
     identify,
     written_format,
 )
+from deepam_tf.files.levels import to_unit
 from deepam_tf.files.picture import (
     DEPTHS,
     Encoding,
@@ -279,7 +280,7 @@ def _with_white(path: pathlib.Path, picture: Picture, white_level: float | str |
     peak = DEPTHS[np.dtype(picture.dtype)]
     high = peak * float(picture.pixels.max())
     _, white, note = _levels(path, picture.dtype, 0.0, round(high), white_level)
-    pixels = picture.pixels * np.float32(peak / white)
+    pixels = to_unit(picture.numbers(), white)
     notes = (*picture.notes, note) if note else picture.notes
     return dataclasses.replace(picture, pixels=pixels, white=white, notes=notes)
 

@@ -365,7 +365,20 @@ def encode(pictures: Sequence[Picture], written: Written, *, quality: int | None
     buffer = io.BytesIO()
     images[0].save(buffer, format=written.name, **options)
     data = buffer.getvalue()
-    return png.with_chunks(data, metadata) if written.name == "PNG" else data
+    if written.name == "PNG":
+        return png.with_chunks(data, metadata)
+    return _with_density(data, metadata) if written.name == "JPEG" else data
+
+
+def _with_density(data: bytes, metadata: Metadata) -> bytes:
+    """A JPEG file with its resolution in its own unit: Pillow knows inches alone."""
+    resolution = metadata.resolution
+    if resolution is None or data[6:11] != b"JFIF\x00":
+        return data
+    unit = {"none": 0, "inch": 1, "cm": 2}[resolution.unit]
+    largest = 65535
+    x, y = (min(max(round(value), 1), largest) for value in (resolution.x, resolution.y))
+    return data[:13] + struct.pack(">BHH", unit, x, y) + data[18:]
 
 
 def _stacked(picture: Picture) -> np.ndarray:
@@ -399,8 +412,6 @@ def _jpeg_options(picture: Picture, quality: int | None) -> dict:
     comment = dict(metadata.text).get("Comment")
     if comment is not None:
         options["comment"] = comment.encode("latin-1", "replace")
-    if metadata.resolution is not None:
-        options["dpi"] = tuple(round(x) for x in metadata.resolution.per("inch"))
     tables = encoding.quantization
     if quality is None and tables and _steps(tables) < _steps(_own_tables()):
         del options["quality"]

@@ -534,7 +534,8 @@ class TiffWriter:
                 tags |= _text_tags(metadata.exif)
             if self._number == 0 and not self._big:
                 self._directories = sub_directories(metadata.exif, self._order)
-                tags |= {code: (code, 4, 1, 0, True) for code in self._directories}
+                # tifffile leaves these tags to itself: their places are kept by their neighbours.
+                tags |= {code: (code + 1, 4, 1, 0, True) for code in self._directories}
         return [tags[code] for code in sorted(tags)]
 
     def close(self) -> None:
@@ -549,7 +550,10 @@ class TiffWriter:
                 place = handle.tell() + handle.tell() % 2
                 handle.seek(place)
                 handle.write(directory.tobytes(place))
-                handle.seek(file.pages.first.tags[code].offset + 8)
+                entry = file.pages.first.tags[code + 1].offset
+                handle.seek(entry)
+                handle.write(struct.pack(self._order + "H", code))
+                handle.seek(entry + 8)
                 handle.write(struct.pack(self._order + "I", place))
 
 
