@@ -500,15 +500,6 @@ def check_writable(
             f"{path}: the format holds at most {written.longest_side} pixels a side. "
             f"Received: {longest}. Use .png."
         )
-    dtype = np.dtype(picture.dtype)
-    if dtype.name not in written.depths:
-        if dtype == np.uint16:
-            raise ImageFileError(f"{path}: {suffix} cannot hold 16 bits. Use .png or .tiff.")
-        raise ImageFileError(f"{path}: {suffix} cannot hold {dtype} numbers. Use .tiff.")
-    if picture.unknown is not None and picture.unknown.any() and written.name != "TIFF":
-        raise ImageFileError(f"{path}: {suffix} cannot hold pixels without a value. Use .tiff.")
-    if picture.alpha is not None and not written.alpha:
-        raise ImageFileError(f"{path}: {suffix} cannot hold transparency. Use .png.")
     if count > 1 and written.pages is None:
         raise ImageFileError(
             f"{path}: {suffix} holds one picture. Received: {count}. Take the first with "
@@ -519,6 +510,15 @@ def check_writable(
             f"{path}: {suffix} holds animations, no pages. Received: {count} pages. Use .tiff, or "
             "take the first with --first-frame."
         )
+    dtype = np.dtype(picture.dtype)
+    if dtype.name not in written.depths:
+        if dtype == np.uint16:
+            raise ImageFileError(f"{path}: {suffix} cannot hold 16 bits. Use .png or .tiff.")
+        raise ImageFileError(f"{path}: {suffix} cannot hold {dtype} numbers. Use .tiff.")
+    if picture.unknown is not None and picture.unknown.any() and written.name != "TIFF":
+        raise ImageFileError(f"{path}: {suffix} cannot hold pixels without a value. Use .tiff.")
+    if picture.alpha is not None and not written.alpha:
+        raise ImageFileError(f"{path}: {suffix} cannot hold transparency. Use .png.")
     if count > 1 and written.name == "PNG" and dtype == np.uint16:
         raise ImageFileError(f"{path}: animations have 8 bits. Use .tiff.")
     return written
