@@ -1,4 +1,4 @@
-"""Depth map files: integers of 8 and 16 bit, floats as TIFF or NPY, in any unit."""
+"""Depth map files: numbers of any type and unit, one channel."""
 
 from __future__ import annotations
 
@@ -6,32 +6,30 @@ import dataclasses
 import io
 import os
 import pathlib
+import zipfile
 
 import numpy as np
 from PIL import Image
 
 from deepam_tf.files import pictures as image_io
-from deepam_tf.files.levels import from_unit
 
 __all__ = ["DepthMap", "check_writable_depth", "read_depth", "write_depth"]
 
-_TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
-_HOLDS = {
-    "u1": {".bmp", ".npy", ".png", ".tif", ".tiff"},
-    "u2": {".npy", ".png", ".tif", ".tiff"},
-    "f": {".npy", ".tif", ".tiff"},
-}
+_ARRAYS = frozenset({".npy", ".npz"})
+_HOLD_ANY = frozenset({".npy", ".npz", ".tif", ".tiff"})
+_HOLD_INTEGERS = {"u1": {".bmp", ".png"}, "u2": {".png"}}
 """Suffixes that keep every number of a type."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DepthMap:
-    """A depth or disparity map as its file has it.
+    """A depth or disparity map, or heights, as its file has it.
 
     Attributes:
         values: `[H, W]` in the file's unit, holes as the file has them: which numbers are holes,
-            `deepam_tf.depth.holes.find_measured` tells.
-        dtype: the file's type of numbers: uint8, uint16 or a float.
+            `deepam_tf.depth.holes.find_measured` tells. Where the file itself says that there is
+            no value (GDAL), floats are NaN.
+        dtype: the file's type of numbers: integers or floats.
     """
 
     values: np.ndarray
@@ -44,29 +42,30 @@ def read_depth(
     """Read a depth map, every number as it stands in the file.
 
     Args:
-        path: PNG or another image format, gray, of 8 or 16 bit; TIFF or NPY with floats.
+        path: PNG, TIFF or another image format, gray or with three equal channels, upright; NPY;
+            NPZ with one array.
         max_megapixels: refuse larger maps before decoding them.
 
     Returns:
         The map.
 
     Raises:
-        image_io.ImageFileError: if the file cannot be read, is too large or has more than one
-            channel.
+        image_io.ImageFileError: if the file cannot be read, is too large, or has several pages or
+            channels that differ.
     """
     path = pathlib.Path(path)
-    if path.suffix.lower() == ".npy":
-        values = _read_npy(path, max_megapixels)
-    elif path.suffix.lower() in _TIFF_SUFFIXES and _is_float_tiff(path, max_megapixels):
-        values = _read_float_tiff(path)
-    else:
-        picture = image_io.read(path, max_megapixels=max_megapixels)
-        if picture.pixels.shape[-1] != 1:
-            raise image_io.ImageFileError(
-                f"{path}: a depth map must have one channel. Received: "
-                f"{picture.pixels.shape[-1]}, a colour picture."
-            )
-        values = from_unit(picture.pixels[..., 0], picture.dtype)
+    if path.suffix.lower() in _ARRAYS:
+        values = _read_array(path, max_megapixels)
+        return DepthMap(values, values.dtype)
+    values, unknown = image_io.read_numbers(path, max_megapixels=max_megapixels)
+    if values.shape[-1] > 1 and np.any(values != values[..., :1]):
+        raise image_io.ImageFileError(
+            f"{path}: a depth map must have one channel, or equal ones. Received: "
+            f"{values.shape[-1]} that differ, a colour picture."
+        )
+    values = values[..., 0]
+    if unknown is not None and values.dtype.kind == "f":
+        values = np.where(unknown, np.asarray(np.nan, values.dtype), values)
     return DepthMap(values, values.dtype)
 
 
@@ -78,7 +77,7 @@ def check_writable_depth(path: pathlib.Path, dtype: np.dtype, *, overwrite: bool
     """
     image_io.check_place(path, overwrite=overwrite)
     dtype = np.dtype(dtype)
-    suffixes = _HOLDS["f" if dtype.kind == "f" else dtype.str[1:]]
+    suffixes = _HOLD_ANY | _HOLD_INTEGERS.get(dtype.newbyteorder("=").str[1:], set())
     if path.suffix.lower() not in suffixes:
         raise image_io.ImageFileError(
             f"{path}: the suffix must name a format that keeps {dtype} numbers, one of "
@@ -97,9 +96,10 @@ def write_depth(
     """Write a depth map without holes in a type of numbers, whole or not at all.
 
     Args:
-        path: file to write: .png or .bmp for integers, .tiff or .npy for any numbers.
+        path: file to write: .png for integers of 8 and 16 bit, .bmp of 8; .tiff, .npy or .npz for
+            any numbers.
         values: `[H, W]`. Integers are rounded and clipped to what the type holds.
-        dtype: uint8, uint16 or a float.
+        dtype: integers or floats.
         zero_is_hole: whether integers below 1 become 1, since nothing here is a hole.
         overwrite: whether an existing file may be replaced.
 
@@ -109,63 +109,59 @@ def write_depth(
     """
     path = pathlib.Path(path)
     check_writable_depth(path, dtype, overwrite=overwrite)
-    if np.issubdtype(dtype, np.integer):
-        least = 1 if zero_is_hole else np.iinfo(dtype).min
-        values = np.clip(np.rint(values), least, np.iinfo(dtype).max)
+    dtype, suffix = np.dtype(dtype), path.suffix.lower()
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        least = 1 if zero_is_hole else limits.min
+        rounded = np.rint(values.astype(np.float64))
+        largest = np.nextafter(float(limits.max), 0) if dtype.itemsize == 8 else limits.max
+        values = np.clip(rounded, least, largest)
     values = values.astype(dtype)
     buffer = io.BytesIO()
-    if path.suffix.lower() == ".npy":
+    if suffix == ".npy":
         np.save(buffer, values, allow_pickle=False)
+    elif suffix == ".npz":
+        np.savez_compressed(buffer, depth=values)
+    elif suffix in (".tif", ".tiff"):
+        import tifffile
+
+        tifffile.imwrite(buffer, values, photometric="minisblack", metadata=None, software=False)
     else:
-        # TIFF holds floats of 32 bit.
-        values = values.astype(np.float32) if values.dtype.kind == "f" else values
-        Image.fromarray(values).save(
-            buffer, format=Image.registered_extensions()[path.suffix.lower()]
-        )
+        Image.fromarray(values).save(buffer, format=Image.registered_extensions()[suffix])
     image_io.write_bytes(path, buffer.getvalue())
 
 
-def _read_npy(path: pathlib.Path, max_megapixels: float) -> np.ndarray:
+def _read_array(path: pathlib.Path, max_megapixels: float) -> np.ndarray:
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(values, np.lib.npyio.NpzFile):
+            with values:
+                names = values.files
+                if len(names) != 1:
+                    raise image_io.ImageFileError(
+                        f"{path}: one array is needed. Received: {len(names)}"
+                        + (f" ({', '.join(names)})." if names else ".")
+                    )
+                values = values[names[0]]
+    except image_io.ImageFileError:
+        raise
     except FileNotFoundError:
         raise image_io.ImageFileError(f"{path}: no such file.") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise image_io.ImageFileError(f"{path}: not a NumPy array, or a damaged one.") from error
     if values.ndim == 3 and values.shape[-1] == 1:
         values = values[..., 0]
+    if values.ndim == 3 and values.shape[-1] == 3 and values.dtype.kind in "fiu":
+        if np.array_equal(values, np.broadcast_to(values[..., :1], values.shape)):
+            values = values[..., 0]
     if values.ndim != 2 or values.dtype.kind not in "fiu" or 0 in values.shape:
         raise image_io.ImageFileError(
             f"{path}: a depth map must be an array [height, width] of numbers. "
             f"Received: shape {values.shape}, {values.dtype}."
         )
-    _check_size(path, values.shape, max_megapixels)
-    kept = values.dtype in (np.uint8, np.uint16) or values.dtype.kind == "f"
-    return np.array(values, dtype=values.dtype if kept else np.float32)
-
-
-def _is_float_tiff(path: pathlib.Path, max_megapixels: float) -> bool:
-    try:
-        with Image.open(path) as image:
-            if image.mode != "F":
-                return False
-            _check_size(path, (image.height, image.width), max_megapixels)
-            return True
-    except OSError:
-        return False  # `image_io.read` says what is wrong with it
-
-
-def _read_float_tiff(path: pathlib.Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.array(image, np.float32)
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise image_io.ImageFileError(f"{path}: the file is damaged or truncated.") from error
-
-
-def _check_size(path: pathlib.Path, shape: tuple[int, ...], max_megapixels: float) -> None:
-    megapixels = shape[0] * shape[1] / 1e6
+    megapixels = values.shape[0] * values.shape[1] / 1e6
     if megapixels > max_megapixels:
         raise image_io.ImageFileError(
             f"{path}: the image has {megapixels:.3g} megapixels, the limit is {max_megapixels:g}."
         )
+    return np.array(values, values.dtype.newbyteorder("="))

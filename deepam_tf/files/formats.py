@@ -152,7 +152,6 @@ _SIGNATURES = (
     (0, b"#?RGBE", "Radiance HDR"),
     (0, b"8BPS", "Photoshop PSD"),
     (0, b"\x00\x00\x01\x00", "Windows icon"),
-    (0, b"\x00\x00\x02\x00", "Windows cursor"),
     (0, b"icns", "Apple icon"),
     (0, b"DDS ", "DirectDraw surface"),
     (0, b"PF", "PFM"),

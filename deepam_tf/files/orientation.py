@@ -7,17 +7,21 @@ import os
 import numpy as np
 from PIL import ExifTags, Image
 
-__all__ = ["as_stored", "read_orientation"]
+__all__ = ["TRANSPOSED", "as_stored", "read_orientation", "turned"]
 
-_STORED = {
+# How to turn stored pixels upright, by the value of the tag.
+_UPRIGHT = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
     4: lambda a: a[::-1],
     5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, 1),
+    6: lambda a: np.rot90(a, -1),
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a, -1),
+    8: lambda a: np.rot90(a, 1),
 }
+_UNDONE_BY = {6: 8, 8: 6}  # the others undo themselves
+TRANSPOSED = frozenset({5, 6, 7, 8})
+"""Values of the tag that make rows of columns."""
 
 
 def read_orientation(path: str | os.PathLike) -> int:
@@ -34,7 +38,25 @@ def read_orientation(path: str | os.PathLike) -> int:
             value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return 1
-    return value if value in _STORED else 1
+    return value if value in _UPRIGHT else 1
+
+
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a picture as its tag says.
+
+    Args:
+        pixels: `[H, W, ...]` in the order of the file.
+        orientation: 1 to 8; others count as 1.
+
+    Returns:
+        A view of the pixels, upright.
+
+    Example:
+        >>> from deepam_tf.files.orientation import turned
+        >>> turned(np.array([[1, 2, 3]]), 6).tolist()
+        [[1], [2], [3]]
+    """
+    return _UPRIGHT.get(orientation, lambda a: a)(pixels)
 
 
 def as_stored(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -52,4 +74,4 @@ def as_stored(pixels: np.ndarray, orientation: int) -> np.ndarray:
         >>> as_stored(np.array([[1, 2, 3]]), 6).tolist()
         [[3], [2], [1]]
     """
-    return _STORED.get(orientation, lambda a: a)(pixels)
+    return turned(pixels, _UNDONE_BY.get(orientation, orientation))

@@ -14,6 +14,7 @@ import numpy as np
 
 from deepam_tf.files import atomic
 from deepam_tf.files.formats import (
+    NAMED_SUFFIXES,
     PILLOW_FORMATS,
     RAW_SUFFIXES,
     READ_SUFFIXES,
@@ -181,6 +182,8 @@ def _damage(path: pathlib.Path) -> Iterator[None]:
 
 def _open(path: pathlib.Path) -> _Reader:
     kind = _kind(path)
+    if kind is None and path.suffix.lower() in NAMED_SUFFIXES:
+        kind = path.suffix[1:].upper()
     if kind is None:
         raise ImageFileError(f"{path}: not an image, or a damaged one.")
     with _damage(path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import struct
 from collections.abc import Iterator, Sequence
 
@@ -31,6 +32,7 @@ from deepam_tf.files.metadata import (
     upright_exif,
     upright_xmp,
 )
+from deepam_tf.files.orientation import TRANSPOSED, turned
 from deepam_tf.files.picture import (
     Encoding,
     Metadata,
@@ -39,7 +41,7 @@ from deepam_tf.files.picture import (
     from_numbers,
 )
 
-__all__ = ["RasterFile", "encode", "to_srgb", "turned"]
+__all__ = ["RasterFile", "encode", "to_srgb"]
 
 # Not `Image.open`: that holds a limit of its own, of the whole process, to every picture.
 _OPENERS = {
@@ -52,30 +54,6 @@ _OPENERS = {
     "AVIF": AvifImagePlugin.AvifImageFile,
 }
 _QUALITY = 95
-_TRANSPOSED = frozenset({5, 6, 7, 8})
-# How to turn stored pixels upright, by the value of the EXIF orientation tag.
-_UPRIGHT = {
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a, 1),
-}
-
-
-def turned(values: np.ndarray, orientation: int) -> np.ndarray:
-    """Stored pixels `[H, W, ...]`, upright.
-
-    Args:
-        values: as stored.
-        orientation: value of the tag of EXIF and TIFF, 1 to 8; others count as 1.
-
-    Returns:
-        A view of them.
-    """
-    return _UPRIGHT.get(orientation, lambda a: a)(values)
 
 
 class RasterFile:
@@ -144,7 +122,7 @@ class RasterFile:
         for number in range(count):
             image.seek(number)
             image.load()
-            values, notes, profile = _values(image, transparent)
+            values, notes, profile = _values(image, data, transparent)
             own = facts
             if profile is not None:
                 own = {**facts, "metadata": dataclasses.replace(facts["metadata"], icc=profile)}
@@ -165,7 +143,7 @@ class RasterFile:
 
     def _facts(self) -> dict:
         image, info = self._image, self._image.info
-        transposed = _orientation(image) in _TRANSPOSED
+        transposed = _orientation(image) in TRANSPOSED
         resolution = read_resolution(image)
         if resolution is not None and transposed:
             resolution = dataclasses.replace(resolution, x=resolution.y, y=resolution.x)
@@ -191,7 +169,7 @@ class RasterFile:
 
 
 def _values(
-    image: Image.Image, transparent: bool
+    image: Image.Image, data: bytes, transparent: bool
 ) -> tuple[np.ndarray, tuple[str, ...], bytes | None]:
     """Integers `[H, W, 1..4]` as stored, notes, and the profile of colours that were converted."""
     mode, notes, profile = image.mode, [], None
@@ -201,6 +179,8 @@ def _values(
             hidden = values == int(image.info["transparency"])
             values = np.concatenate([values, np.where(hidden, 0, 65535).astype(np.uint16)], -1)
         return values, (), None
+    if image.format == "PPM" and mode == "RGB" and _largest_of_ppm(data) > 255:
+        raise UnsupportedImageError("PPM of 16 bits is not read. Convert it to PNG or TIFF.")
     if mode == "CMYK":
         image, profile = to_srgb(image, image.info.get("icc_profile"))
         return np.asarray(image), ("CMYK was converted to sRGB by its profile.",), profile
@@ -216,6 +196,12 @@ def _values(
     if mode == "1" and has_alpha:
         image = image.convert("L")
     return np.atleast_3d(np.asarray(image.convert(target))), tuple(notes), profile
+
+
+def _largest_of_ppm(data: bytes) -> int:
+    """The number that is white, the fourth word of the header."""
+    words = re.sub(rb"#[^\n]*", b" ", data[:4096]).split(maxsplit=4)
+    return int(words[3])
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes]:
@@ -354,8 +340,14 @@ def encode(pictures: Sequence[Picture], written: Written, *, quality: int | None
             "append_images": images[1:],
             "duration": [picture.duration or 0.0 for picture in pictures],
         }
+        if written.name == "PNG":
+            # Every frame covers the picture, so nothing depends on it; but Pillow makes one frame
+            # of two that are alike in this too.
+            ways = (PngImagePlugin.Disposal.OP_NONE, PngImagePlugin.Disposal.OP_BACKGROUND)
+            options["disposal"] = [ways[number % 2] for number in range(len(images))]
         if written.name == "PNG" and first.encoding.default_image:
-            options |= {"default_image": True, "duration": options["duration"][1:]}
+            options["default_image"] = True
+            options |= {name: options[name][1:] for name in ("duration", "disposal")}
         if first.encoding.loop is not None:
             options["loop"] = first.encoding.loop
         if written.name != "PNG":
@@ -397,7 +389,7 @@ def _with_palette(image: Image.Image) -> Image.Image:
 
 def _png_options(picture: Picture, quality: int | None) -> dict:
     del picture, quality
-    return {"blend": PngImagePlugin.Blend.OP_SOURCE, "disposal": PngImagePlugin.Disposal.OP_NONE}
+    return {"blend": PngImagePlugin.Blend.OP_SOURCE}
 
 
 def _jpeg_options(picture: Picture, quality: int | None) -> dict:

@@ -24,6 +24,7 @@ from deepam_tf.files.metadata import (
     sub_directories,
     upright_xmp,
 )
+from deepam_tf.files.orientation import TRANSPOSED, as_stored, turned
 from deepam_tf.files.picture import (
     Encoding,
     ImageFileError,
@@ -33,7 +34,7 @@ from deepam_tf.files.picture import (
     UnsupportedImageError,
     from_numbers,
 )
-from deepam_tf.files.raster import to_srgb, turned
+from deepam_tf.files.raster import to_srgb
 
 __all__ = ["TiffReader", "TiffWriter", "is_raw"]
 
@@ -49,7 +50,6 @@ _KEPT_COMPRESSIONS = {1: "none", 5: "lzw", 8: "zlib", 32946: "zlib", 32773: "pac
                       34925: "lzma", 50000: "zstd"}  # fmt: skip
 _NEED_IMAGECODECS = {"lzw", "packbits", "zstd"}
 _UNITS = {1: "none", 2: "inch", 3: "cm"}
-_TRANSPOSED = frozenset({5, 6, 7, 8})
 _CLASSIC_LIMIT = 3_900_000_000  # bytes; offsets of 32 bits end at 4 GiB
 
 
@@ -168,7 +168,7 @@ class TiffReader:
                 black_level=black,
                 white_level=white,
                 unknown=None if unknown is None else turned(unknown, orientation),
-                metadata=self._metadata(page, orientation in _TRANSPOSED),
+                metadata=self._metadata(page, number, orientation in TRANSPOSED),
                 encoding=facts["encoding"],
                 notes=(*(self._notes if number == 0 else ()), *notes),
             )
@@ -227,14 +227,17 @@ class TiffReader:
         if photometric == _PALETTE:
             table = np.asarray(page.colormap)
             values = table.T[values[..., 0]]
-            if np.all(table % 257 == 0) or table.max() <= 255:
-                values = (values // (257 if table.max() > 255 else 1)).astype(np.uint8)
+            if np.all(table % 257 == 0) or np.all(table % 256 == 0):  # 8 bits, in either way
+                values = (values >> 8).astype(np.uint8)
+            elif table.max() <= 255:
+                values = values.astype(np.uint8)
             notes.append("its palette becomes colours of their own.")
         elif values.dtype == bool or bits < 8 or (values.dtype == np.uint16 and bits < 16):
             deep = np.uint16 if bits > 8 else np.uint8
             top = 1 if values.dtype == bool else 2**bits - 1
             values = np.rint(values.astype(np.float64) / top * np.iinfo(deep).max).astype(deep)
-            notes.append(f"its pixels of {bits} bits become pixels of {values.itemsize * 8} bits.")
+            of = f"{bits} bit{'s' * (bits != 1)}"
+            notes.append(f"its pixels of {of} become pixels of {values.itemsize * 8} bits.")
         channels = 3 if photometric in (_RGB, _PALETTE) else 1
         if values.shape[-1] not in (channels, channels + 1):
             raise UnsupportedImageError(
@@ -327,10 +330,9 @@ class TiffReader:
         else:
             image, note = image.convert("RGB"), []
         values = np.asarray(image)
-        back = {5: 5, 6: 8, 7: 7, 8: 6}.get(_value(page, 274, 1), _value(page, 274, 1))
-        return turned(values, back), note
+        return as_stored(values, _value(page, 274, 1)), note
 
-    def _metadata(self, page, transposed: bool) -> Metadata:
+    def _metadata(self, page, number: int, transposed: bool) -> Metadata:
         tags = page.tags
         resolution = None
         unit = _UNITS.get(int(_value(page, 296, 2)), "none")
@@ -346,7 +348,7 @@ class TiffReader:
         photoshop = _as_bytes(tags, _PHOTOSHOP)
         return Metadata(
             icc=bytes(icc) if icc else None,
-            exif=exif_of_tiff(self._file.filehandle),
+            exif=exif_of_tiff(self._file.filehandle) if number == 0 else None,
             xmp=upright_xmp(_as_bytes(tags, _XMP)),
             iptc=iptc or iptc_of(photoshop),
             photoshop=photoshop,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import pathlib
 import struct
@@ -36,6 +37,7 @@ class Kind:
     near: float = 0.0
 
 
+@functools.cache
 def display_p3() -> bytes:
     """A profile that is not sRGB's, by its bytes."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
