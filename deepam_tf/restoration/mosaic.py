@@ -13,7 +13,7 @@ from deepam_tf.restoration.picture import restore_picture
 
 __all__ = ["restore_mosaic"]
 
-_BRIGHT = 99.5  # percentile that becomes 1: linear light leaves most of its range empty
+_BRIGHT = 99.9  # percentile that becomes 1: linear light leaves most of its range empty
 _MOST_GAIN = 32.0
 
 

@@ -1,9 +1,11 @@
 """PNG and JPEG files inside a TensorFlow graph, read and written as the command line does.
 
 Eight and sixteen bit, gray and colour, transparency kept apart, turned upright by the EXIF
-orientation, which TensorFlow's own decoders ignore. What is wrong with a file ends in an
-`InvalidArgumentError` that says which file of the request it was; a server answers it with a
-clean error and lives on.
+orientation, which TensorFlow's own decoders ignore. Pixels alone go through a server: colour
+profile, EXIF and texts do not. Animated PNG and JPEG in CMYK, of which TensorFlow would make one
+frame and colours without their profile, are refused as by the command line. What is wrong with a
+file ends in an `InvalidArgumentError` that says which file of the request it was; a server answers
+it with a clean error and lives on.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ _DEPTH_BYTE = 24
 _MOST_EXIF_BYTES = 65536
 _MOST_EXIF_ENTRIES = 512
 _ORIENTATION_TAG = 0x0112
+_CMYK_CHANNELS = 4
 _SHORT = 3  # TIFF's type of 16 bit integers
 
 # How to turn stored pixels [H, W, C] upright, by the value of the orientation tag from 1 on.
@@ -79,8 +82,8 @@ def decode(encoded: tf.Tensor, name: tf.Tensor, *, max_megapixels: float) -> Dec
         A `DecodedImage`.
 
     Raises:
-        tf.errors.InvalidArgumentError: when run, if it is no PNG or JPEG file, is damaged,
-            truncated or too large.
+        tf.errors.InvalidArgumentError: when run, if it is no PNG or JPEG file, is animated, in
+            CMYK, damaged, truncated or too large.
     """
     header = tf.io.decode_raw(encoded, tf.uint8, fixed_length=_HEADER_BYTES)
     is_png = tf.reduce_all(header[:8] == list(_PNG)) & tf.reduce_all(header[12:16] == list(b"IHDR"))
@@ -100,6 +103,15 @@ def decode(encoded: tf.Tensor, name: tf.Tensor, *, max_megapixels: float) -> Dec
         *(name, f" must have at most {max_megapixels:g} megapixels. Received: height ", height),
         *(", width ", width, "."),
     )
+
+    # The chunk that announces frames stands before the pixels.
+    announced = tf.strings.split(tf.strings.split(encoded, b"IDAT", maxsplit=1)[:1], b"acTL")
+    is_animated = is_png & (announced.row_lengths()[0] > 1)
+    encoded = checked(
+        encoded, ~is_animated, name, " must hold one picture. Received: an animation."
+    )
+    is_cmyk = ~is_png & (jpeg_shape[2] == _CMYK_CHANNELS)
+    encoded = checked(encoded, ~is_cmyk, name, " must be gray or RGB. Received: a JPEG in CMYK.")
 
     is_deep = is_png & (header[_DEPTH_BYTE] == 16)
 

@@ -107,7 +107,22 @@ def png_of_claimed_size(width, height):
     return bytes(data)
 
 
+def animation():
+    frames = [Image.new("L", (40, 40), level) for level in (10, 200)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "png", save_all=True, append_images=frames[1:], duration=50)
+    return buffer.getvalue()
+
+
+def cmyk():
+    buffer = io.BytesIO()
+    Image.new("CMYK", (40, 40), (9, 99, 20, 3)).save(buffer, "jpeg")
+    return buffer.getvalue()
+
+
 BAD = {
+    "an animation": (animation(), "must hold one picture"),
+    "CMYK": (cmyk(), "must be gray or RGB"),
     "empty": (b"", "must be a PNG or JPEG file"),
     "random": (np.random.default_rng(1).bytes(500), "must be a PNG or JPEG file"),
     "another format": (encoded(np.zeros([4, 4, 3], np.uint8), "bmp"), "must be a PNG or JPEG"),
