@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint notebooks docs clean
+.PHONY: demo test slow browser lint notebooks docs clean
 
 demo: $(VENV)/.library
 	$(BIN)/deepam demo deepam-demo.png
@@ -13,6 +13,10 @@ test: $(VENV)/.developer
 
 slow: $(VENV)/.developer
 	$(BIN)/python -m pytest -m slow
+
+# Needs chromium and its driver, which no Python package brings.
+browser: $(VENV)/.developer
+	$(BIN)/python -m pytest -m browser
 
 lint: $(VENV)/.developer
 	$(BIN)/ruff check .

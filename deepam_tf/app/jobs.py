@@ -13,10 +13,13 @@ import cv2
 import numpy as np
 
 from deepam_tf.data.noise import PoissonGaussian
+from deepam_tf.depth.holes import find_measured
+from deepam_tf.depth.observation import observe
 from deepam_tf.files import pictures as image_io
 from deepam_tf.files.depth_maps import check_writable_depth, read_depth, write_depth
-from deepam_tf.files.pairs import to_channels
-from deepam_tf.restoration.depth import upsample_depth
+from deepam_tf.restoration.defaults import DEPTH_MODEL
+from deepam_tf.restoration.depth import restore_observation
+from deepam_tf.restoration.guides import read_guide
 from deepam_tf.restoration.picture import ESTIMATES, restore_picture
 from deepam_tf.restoration.pretrained import load_pretrained
 from deepam_tf.restoration.tiles import Restorer
@@ -135,9 +138,12 @@ def upsample(
     coarse = read_depth(depth, max_megapixels=max_megapixels)
     file = folder / f"{depth.stem}-upsampled{depth.suffix}"
     check_writable_depth(file, coarse.dtype)
-    picture = image_io.read(guide, max_megapixels=max_megapixels)
-    colors = to_channels(picture.pixels, 3)
-    restorer = Restorer(load_pretrained("upsample_depth"))
+    valid, notes = find_measured(coarse.values)
+    if not valid.any():
+        raise image_io.ImageFileError(f"{depth}: the depth map holds nothing but holes.")
+    colors, said = read_guide(guide, depth, coarse.values.shape, max_megapixels=max_megapixels)
+    observation = observe(coarse.values, colors.shape[:2], valid=valid)
+    restorer = Restorer(load_pretrained(DEPTH_MODEL))
     total, done = restorer.count_tiles(*colors.shape[:2]), 0
 
     def on_tile() -> None:
@@ -146,15 +152,14 @@ def upsample(
         on_progress(done, total)
 
     on_progress(0, total)
-    fine = upsample_depth(restorer, coarse.values, colors, valid=coarse.valid, on_tile=on_tile)
-    write_depth(file, fine, coarse.dtype)
-    known = coarse.values[coarse.valid]
-    low, span = known.min(), max(float(np.ptp(known)), 1e-12)
-    nearest = cv2.resize(
-        np.where(coarse.valid, coarse.values, low),
-        fine.shape[::-1],
-        interpolation=cv2.INTER_NEAREST,
-    )
+    fine = restore_observation(restorer, observation, colors, on_tile=on_tile)
+    zero_is_hole = not bool((coarse.values[valid] <= 0).any())
+    write_depth(file, fine, coarse.dtype, zero_is_hole=zero_is_hole)
+    known = coarse.values[valid]
+    low = float(known.min())
+    span = max(float(known.max()) - low, 1e-12)
+    filled = np.where(valid, coarse.values, low).astype(np.float32)
+    nearest = cv2.resize(filled, fine.shape[::-1], interpolation=cv2.INTER_NEAREST)
     before, after = (
         _preview(
             image_io.Picture((x[..., np.newaxis] - low) / span, None, np.dtype("uint8")),
@@ -163,9 +168,9 @@ def upsample(
         for x, name in ((nearest, "before"), (fine, "after"))
     )
     height, width = fine.shape
-    holes = 100.0 * (1.0 - coarse.valid.mean())
-    note = f"{width}x{height} pixels, holes filled: {holes:.3g} % of the map"
-    return Outcome(file, before, after, (note,))
+    holes = 100.0 * (1.0 - valid.mean())
+    result = f"{width}x{height} pixels, holes filled: {holes:.3g} % of the map"
+    return Outcome(file, before, after, (*notes, *said, *observation.notes, result))
 
 
 def _restored(

@@ -18,8 +18,8 @@ from deepam_tf.depth.views import turbo, write_point_cloud
 from deepam_tf.files import pictures as image_io
 from deepam_tf.files.atomic import check_place
 from deepam_tf.files.depth_maps import check_writable_depth, read_depth, write_depth
-from deepam_tf.files.orientation import as_stored, read_orientation
 from deepam_tf.restoration.depth import restore_observation
+from deepam_tf.restoration.guides import read_guide
 from deepam_tf.restoration.pretrained import load_pretrained
 from deepam_tf.restoration.tiles import Restorer
 
@@ -50,7 +50,14 @@ def run(args: argparse.Namespace) -> int:
         if not valid.any():
             raise image_io.ImageFileError(f"{args.mask}: the mask leaves nothing of the map.")
     confidence = None if args.confidence is None else _read_confidence(args, depth.values, notes)
-    guide = to_channels(_read_guide(args, depth.values, notes), 3)
+    guide, said = read_guide(
+        args.guide,
+        args.depth,
+        depth.values.shape,
+        scale=args.scale,
+        max_megapixels=args.max_megapixels,
+    )
+    notes += said
     guide, scale = _fitting_guide(args, depth.values, guide)
     observation = observe(
         depth.values,
@@ -94,21 +101,6 @@ def run(args: argparse.Namespace) -> int:
         write_point_cloud(args.ply, restored, guide, focal=args.focal)
         console.output.print(f"points: {args.ply}")
     return 0
-
-
-def _read_guide(args: argparse.Namespace, depth: np.ndarray, notes: list[str]) -> np.ndarray:
-    """The guide, upright only if the depth map was turned upright too."""
-    guide = image_io.read(args.guide, max_megapixels=args.max_megapixels).pixels
-    orientation = read_orientation(args.guide)
-    if orientation == read_orientation(args.depth):
-        return guide
-    stored = as_stored(guide, orientation)
-    if args.scale is None and infer_scale(depth.shape, stored.shape[:2]) is None:
-        return guide  # it fits, if at all, as it was turned
-    notes.append(
-        f"{args.guide} has an EXIF tag that turns it and the depth map has none: taken as stored"
-    )
-    return stored
 
 
 def _read_confidence(args: argparse.Namespace, depth: np.ndarray, notes: list[str]) -> np.ndarray:

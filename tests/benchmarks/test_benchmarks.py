@@ -121,3 +121,15 @@ def test_figure_6_shows_every_denoiser(tmp_path, monkeypatch):
     assert figures.main(arguments) == 0
     assert min(image_io.read(tmp_path / "figure_6.png").pixels.shape[:2]) > 400
     assert figures.main([*arguments, "--dncnn", str(tmp_path)]) == 2
+
+
+def test_the_gallery_draws_what_the_solver_fills(tmp_path):
+    pytest.importorskip("skimage")
+    from benchmarks import gallery
+
+    assert gallery.main(["--out", str(tmp_path), "--only", "cloning", "filling"]) == 0
+    height, width, _ = image_io.read(tmp_path / "filling.jpg").pixels.shape
+    assert (height, width) == (256 + 26, 3 * 256)
+    panels = gallery.PICTURES["cloning"]()
+    outside = np.abs(panels["cloned"] - panels["target"])[:40]
+    assert outside.max() < 0.01

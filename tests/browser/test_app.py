@@ -197,6 +197,26 @@ def test_the_slider_moves_the_line_and_the_sizes_are_those_of_the_pixels(page, n
     assert after.rect["width"] == pytest.approx(view.rect["width"], abs=3)
 
 
+def test_the_picture_shows_noise_before_the_line_and_none_behind_it(page):
+    """Also makes the screenshots of the documentation, in build/screenshots."""
+    folder = pathlib.Path(__file__).parent.parent.parent / "build" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    page.set_window_size(1100, 1250)
+    row = until(lambda: css(page, "[role=tabpanel] table tbody tr, .gallery-item"))[0]
+    page.execute_script("arguments[0].click()", row)
+    until(lambda: css(page, ".file-preview"))
+    start(page)
+    restored(page)
+    time.sleep(1)
+    css(page, "#denoise-compare .view")[0].screenshot(str(folder / "view.png"))
+    view = cv2.imread(str(folder / "view.png"), cv2.IMREAD_GRAYSCALE).astype(np.float32)
+    middle = view.shape[1] // 2
+    before, behind = view[8:40, 8 : middle // 2], view[8:40, -middle // 2 : -8]  # plain backdrop
+    assert before.std() > 4 * behind.std()
+    page.execute_script("window.scrollTo(0, 0)")
+    page.save_screenshot(str(folder / "app.png"))
+
+
 def test_strength_changes_what_the_network_is_told(page, noisy):
     upload(page, noisy)
     number = css(page, "#component-0, input[type=number]")[-1]
