@@ -239,6 +239,12 @@ def load_pair(
             f"{target}: a pair must have one size. Received: {sizes[0]} and {sizes[1]}, height "
             "and width."
         )
+    for path, picture in zip((target, guide), pictures, strict=True):
+        if picture.dtype not in image_io.DEPTHS:
+            raise image_io.ImageFileError(
+                f"{path}: pairs hold integers of 8 or 16 bits. Received: {picture.dtype}. Convert "
+                "it to PNG."
+            )
     shrink = jpeg_shrink if jpeg_shrink > 1 and _coarsely_quantized(target) else 1
     return (
         _as_integers(pictures[0], target_channels, border, shrink),

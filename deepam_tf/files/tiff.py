@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import io
@@ -286,30 +287,43 @@ class TiffReader:
             f"this TIFF with {name} compression needs the package imagecodecs. Install it: "
             "pip install 'deepam-tf[tiff]'."
         )
-        if not page.is_subifd and self._file.pages.first.offset == page.offset:
-            image = self._pillow_image()
-            plain = _value(page, 274, 1) == 1 and int(page.photometric) in (_BLACK_IS_ZERO, _RGB)
-            if plain and image.mode in ("L", "RGB", "RGBA", "I;16", "F"):
-                values = np.asarray(image)
-                if values.shape[: page.axes.count("S") + 2] == page.shape[:3] or page.axes == "YX":
-                    if page.dtype == values.dtype:
-                        return values
-        if (
-            page.dtype == np.uint16
-            and page.axes == "YXS"
-            and page.shape[-1] == 3
-            and self.count == 1
-        ):
-            self._file.filehandle.seek(0)
-            data = np.frombuffer(self._file.filehandle.read(), np.uint8)
-            values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-            if values is not None and values.shape == page.shape and values.dtype == np.uint16:
-                return values[..., ::-1]
+        for decode in (self._stored_by_pillow, self._stored_by_opencv):
+            values = None
+            with contextlib.suppress(OSError, SyntaxError, ValueError, cv2.error):
+                values = decode(page)
+            if values is not None and values.shape == page.shape and values.dtype == page.dtype:
+                return values
         raise advice
 
-    def _pillow_image(self) -> Image.Image:
+    def _bytes(self) -> bytes:
         self._file.filehandle.seek(0)
-        image = TiffImagePlugin.TiffImageFile(io.BytesIO(self._file.filehandle.read()), None)
+        return self._file.filehandle.read()
+
+    def _stored_by_opencv(self, page) -> np.ndarray | None:
+        """Plain colour of 16 bits: OpenCV turns others wrongly, and multiplies by alpha."""
+        upright = _value(page, 274, 1) == 1
+        if not upright or page.dtype != np.uint16 or page.axes != "YXS" or page.shape[-1] != 3:
+            return None
+        if self.count > 1 or page.is_subifd:
+            return None
+        values = cv2.imdecode(np.frombuffer(self._bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+        return None if values is None else values[..., ::-1]
+
+    def _stored_by_pillow(self, page) -> np.ndarray | None:
+        """Pixels as stored, not as Pillow thinks that they should look."""
+        if page.is_subifd:
+            return None
+        image = self._pillow_image(page.index)
+        if image.mode not in ("1", "L", "P", "RGB", "RGBA", "I;16", "F"):
+            return None
+        values = np.asarray(image)
+        if int(page.photometric) == _WHITE_IS_ZERO and image.mode in ("1", "L"):
+            values = ~values
+        return as_stored(values, _value(page, 274, 1))
+
+    def _pillow_image(self, number: int = 0) -> Image.Image:
+        image = TiffImagePlugin.TiffImageFile(io.BytesIO(self._bytes()), None)
+        image.seek(number)
         image.load()
         return image
 

@@ -145,7 +145,7 @@ class _Facts:
         self.kinds[f"{pixels.shape[-1]} x {bits} bit"] += 1
         self.heights.append(pixels.shape[0])
         self.widths.append(pixels.shape[1])
-        peak = image_io.DEPTHS[picture.dtype]
+        peak = picture.levels[1]
         known = pixels[pixels > 0] if sparse else pixels
         self.lows.append(float(peak * known.min()) if known.size else 0.0)
         self.highs.append(float(peak * pixels.max()))

@@ -7,6 +7,8 @@ import itertools
 import json
 import os
 import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -258,6 +260,23 @@ def test_force_keeps_links_and_modes(tmp_path, capsys, rng):
     name = tmp_path / ("n" * 246 + ".png")
     assert run(capsys, "denoise", tmp_path / "a.png", name, "--sigma", 5)[0] == 0
     assert name.exists()
+
+
+@pytest.mark.slow
+def test_a_name_that_the_terminal_cannot_show_is_no_error(tmp_path):
+    source, target = tmp_path / "Bäume 木.png", tmp_path / "öfter.png"
+    Image.new("L", (40, 40), 99).save(source)
+    command = [sys.executable, "-m", "deepam_tf", "denoise", str(source), str(target)]
+    done = subprocess.run(
+        [*command, "--sigma", "5"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 restored" in done.stdout
+    assert target.exists()
 
 
 @pytest.mark.parametrize("command", ["denoise", "fuse"])

@@ -44,6 +44,44 @@ def display_p3() -> bytes:
     return bytes(profile).replace(b"sRGB built-in", b"wide gamut   ")
 
 
+@functools.cache
+def inks() -> bytes:
+    """A profile of CMYK: paper is white, an ink takes one colour away, black takes all."""
+    colors = Image.new("RGB", (16, 1))
+    for number in range(16):
+        *others, black = ((number >> bit) & 1 for bit in (3, 2, 1, 0))
+        colors.putpixel((number, 0), tuple(0 if black else 255 * (1 - ink) for ink in others))
+    lab = ImageCms.applyTransform(
+        colors,
+        ImageCms.buildTransform(
+            ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
+        ),
+    )
+    grid = np.asarray(lab).reshape(16, 3) + np.array([0, 128, 128], np.uint8)
+    ramp, one = bytes(range(256)), 65536
+    white = struct.pack(">3i", 63190, one, 54061)
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + struct.pack(
+        ">9i", one, 0, 0, 0, one, 0, 0, 0, one
+    )  # fmt: skip
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"CMYK\0" + bytes(78),
+        b"cprt": b"text" + bytes(4) + b"none",
+        b"wtpt": b"XYZ " + bytes(4) + white,
+        b"A2B0": table + 4 * ramp + grid.astype(np.uint8).tobytes() + 3 * ramp,
+    }
+    places, content = b"", b""
+    start = 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        places += name + struct.pack(">II", start + len(content), len(data))
+        content += data + bytes(-len(data) % 4)
+    body = struct.pack(">I", len(tags)) + places + content
+    header = struct.pack(
+        ">I4sI4s4s4s12x4s28x12s48x",
+        *(128 + len(body), b"none", 0x02400000, b"prtr", b"CMYK", b"Lab ", b"acsp", white),
+    )
+    return header + body
+
+
 def pixels(dtype: str = "u1", channels: int = 3, pages: int = 1) -> np.ndarray:
     """Numbers over most of a type's range, `[pages, H, W, channels]`."""
     rng = np.random.default_rng(5)

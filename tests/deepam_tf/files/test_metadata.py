@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import io
 import struct
+import sys
 import warnings
 
 import cv2
@@ -17,6 +19,7 @@ from deepam_tf.files import pictures as image_io
 from deepam_tf.files.formats import WRITTEN, identify
 from deepam_tf.files.metadata import iptc_of, upright_exif
 from deepam_tf.files.picture import Encoding
+from tests import helpers
 from tests.deepam_tf.files import kinds, table
 
 
@@ -230,6 +233,23 @@ def test_inks_become_colours_by_their_profile_or_not_at_all(tmp_path):
             image_io.read(tmp_path / f"b{suffix}")
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_inks_are_converted_by_their_profile(tmp_path, suffix):
+    paper = Image.new("CMYK", (48, 32), (0, 0, 0, 0))
+    paper.paste((0, 255, 255, 0), (0, 0, 24, 32))  # magenta and yellow: red
+    options = {"quality": 100, "subsampling": 0} if suffix == ".jpg" else {}
+    paper.save(tmp_path / f"a{suffix}", icc_profile=kinds.inks(), **options)
+    picture = image_io.read(tmp_path / f"a{suffix}")
+    assert any("CMYK was converted to sRGB" in note for note in picture.notes)
+    np.testing.assert_allclose(picture.pixels[8, 8], [1, 0, 0], atol=0.03)
+    np.testing.assert_allclose(picture.pixels[8, 40], [1, 1, 1], atol=0.03)
+    image_io.write(tmp_path / f"b{suffix}", picture)
+    again = image_io.read(tmp_path / f"b{suffix}")
+    np.testing.assert_allclose(again.pixels, picture.pixels, atol=0.05)
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(again.metadata.icc))
+    assert "sRGB" in ImageCms.getProfileName(profile)
+
+
 def test_of_jpeg_the_finer_tables_stay(tmp_path):
     source = Image.fromarray(table.picture().numbers())
     steps = {}
@@ -366,3 +386,57 @@ def test_what_goes_into_no_format_is_refused_before_the_work(tmp_path):
         with pytest.raises(image_io.ImageFileError, match=message):
             image_io.check_writable(tmp_path / name, picture, count=count)
     assert Encoding().format == ""
+
+
+def test_missing_packages_are_named(tmp_path, monkeypatch):
+    kind = next(kind for kind in kinds.kinds() if kind.name == "photo.heic")
+    kind.write(tmp_path / "photo.heic")
+    tifffile.imwrite(tmp_path / "a.dng", np.zeros([8, 8], np.uint16), photometric="minisblack")
+    for name, package, extra in (
+        ("photo.heic", "pillow_heif", "heif"),
+        ("a.dng", "rawpy", "raw"),
+    ):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(
+            image_io.UnsupportedImageError, match=rf"{name}: .*pip install 'deepam-tf\[{extra}\]'"
+        ):
+            image_io.read(tmp_path / name)
+
+
+def test_most_tiff_is_read_without_imagecodecs(tmp_path):
+    values = table.picture().numbers()
+    options = {"compression": "tiff_lzw"}
+    Image.fromarray(values).save(tmp_path / "color.tif", **options)
+    Image.fromarray(values[..., 0]).save(tmp_path / "gray.tif", **options)
+    Image.fromarray(values).save(tmp_path / "turned.tif", tiffinfo={274: 6}, **options)
+    deep = values.astype(np.uint16) * 257
+    cv2.imwrite(str(tmp_path / "deep.tif"), deep[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 5])
+    pages = [Image.fromarray(values), Image.fromarray(values[::-1])]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:], **options)
+    tifffile.imwrite(tmp_path / "float.tif", np.zeros([8, 9], np.float64), compression="lzw")
+    printed = helpers.run_python(
+        "import sys\n"
+        "sys.modules['imagecodecs'] = None\n"
+        "sys.argv = ['deepam', *sys.argv[1:]]\n"  # the command, which does without TensorFlow
+        "import pathlib\n"
+        "from deepam_tf.files import pictures as image_io\n"
+        "for path in sorted(pathlib.Path(sys.argv[1]).glob('*.tif')):\n"
+        "    try:\n"
+        "        with image_io.open_pictures(path) as pictures:\n"
+        "            print(path.name, [int(x.numbers().sum()) for x in pictures])\n"
+        "            print(*image_io.lost(pictures.first, path))\n"
+        "    except image_io.UnsupportedImageError as error:\n"
+        "        print(error)\n",
+        str(tmp_path),
+    )
+    total = int(values.sum())
+    for line in (
+        f"color.tif [{total}]",
+        f"deep.tif [{257 * total}]",
+        f"gray.tif [{int(values[..., 0].sum())}]",
+        f"turned.tif [{total}]",
+        f"pages.tif [{total}, {total}]",
+        "its lzw compression becomes deflate; with the package imagecodecs it stays.",
+        "pip install 'deepam-tf[tiff]'",
+    ):
+        assert line in printed
