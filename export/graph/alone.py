@@ -65,7 +65,7 @@ def main(folder: pathlib.Path) -> None:
 
 
 def inputs_of(expected: dict[str, np.ndarray], i: int) -> dict[str, tf.Tensor]:
-    """Inputs of the `i`-th comparison."""
+    """Tensors of the `i`-th comparison by input name."""
     start = f"{i}/input/"
     return {
         key.removeprefix(start): tf.constant(x)
@@ -130,7 +130,7 @@ def as_described(tensors) -> dict:
 
 
 def report(check: str, passed: bool, found: str) -> None:
-    """One result, for `export.verify` to read."""
+    """Print the result of a check as a line of JSON, for `export.verify` to read."""
     print(json.dumps({"check": check, "passed": bool(passed), "found": found}), flush=True)
 
 

@@ -41,7 +41,7 @@ _UPRIGHT: list[Callable[[tf.Tensor], tf.Tensor]] = [
 
 
 class DecodedImage(NamedTuple):
-    """What was in a file, upright.
+    """The pixels of an image file, upright, and what else has to be kept of it.
 
     Attributes:
         pixels: `[H, W, 1 or 3]` float32 in [0, 1].

@@ -47,7 +47,7 @@ def save(
     dtype: str = "float32",
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> pathlib.Path:
-    """Write one version of a served model.
+    """Write one version of a served model, whole or not at all.
 
     Args:
         source: what `load_model` returned.

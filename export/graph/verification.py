@@ -31,7 +31,7 @@ _TIMEOUT_SECONDS = 600
 
 
 class Check(NamedTuple):
-    """One thing that was looked at.
+    """One check of an export and its result.
 
     Attributes:
         check: what.

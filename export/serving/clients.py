@@ -26,7 +26,7 @@ class ServingError(ValueError):
 
 
 class Client(Protocol):
-    """What both clients do."""
+    """What the REST and the gRPC client of a served model can do."""
 
     def is_ready(self) -> bool:
         """Whether some version of the model can be asked."""
@@ -55,7 +55,7 @@ class Client(Protocol):
 
 
 class RestClient:
-    """TensorFlow Serving's REST interface.
+    """A client of TensorFlow Serving's REST interface.
 
     Args:
         address: such as `"http://localhost:8501"`.
@@ -124,7 +124,7 @@ class RestClient:
 
 
 class GrpcClient:
-    """TensorFlow Serving's gRPC interface.
+    """A client of TensorFlow Serving's gRPC interface.
 
     Args:
         address: such as `"localhost:8500"`.
@@ -216,7 +216,7 @@ class GrpcClient:
 
 
 def connect(address: str, model: str, *, version: int | None = None) -> RestClient | GrpcClient:
-    """The client for an address.
+    """Make the client for the address of a server.
 
     Args:
         address: `http://...`, `https://...` or `grpc://...`.

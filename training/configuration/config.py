@@ -24,7 +24,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """The network, see `deepam_tf.DeepAM`.
+    """Values of the network, arguments of `deepam_tf.DeepAM`.
 
     Attributes:
         num_iterations: `K`.
@@ -53,7 +53,7 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """What is restored from what.
+    """Values of the data: what is restored from what.
 
     Attributes:
         task: one of `training.data.tasks.TASKS`.
@@ -104,7 +104,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """How a gradient becomes a step.
+    """Values of the optimizer: how a gradient becomes a step.
 
     Attributes:
         name: `muon` (on the hidden convolutions, Adam elsewhere), `adam` or `sgd`.
@@ -182,7 +182,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Monitor:
-    """What TensorBoard shows beside the curves.
+    """Values of what TensorBoard shows beside the curves.
 
     Attributes:
         pictures_every: epochs between pictures, histograms and counts of solver steps;

@@ -46,7 +46,7 @@ CHANGEABLE = ("run.num_steps", "monitor.pictures_every", "monitor.picture_size")
 
 
 def read_config(run: pathlib.Path) -> TrainingConfig:
-    """The configuration of a run.
+    """Read the configuration of a run from its folder.
 
     Args:
         run: its folder.
@@ -102,7 +102,7 @@ def check_same_start(out: pathlib.Path, *, data: str, initial_weights: str | Non
 
 
 def fingerprint(weights: list[np.ndarray]) -> str:
-    """What tells a model's weights from others."""
+    """A text that tells a model's weights from others, by their number and checksum."""
     checksum = 0
     for array in weights:
         checksum = zlib.crc32(array.tobytes(), checksum)
@@ -110,7 +110,7 @@ def fingerprint(weights: list[np.ndarray]) -> str:
 
 
 def bytes_of_run(trainer: keras.Model, config: TrainingConfig) -> int:
-    """About how much a run writes.
+    """Estimate how many bytes a run writes.
 
     Args:
         trainer: compiled model, its optimizer built.

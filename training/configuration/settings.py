@@ -97,7 +97,7 @@ def read_values(settings: Iterable[str]) -> dict[str, Any]:
 
 
 def read_toml(path: pathlib.Path) -> tuple[str | None, dict[str, Any]]:
-    """A configuration's file.
+    """Read the file of a configuration.
 
     Args:
         path: TOML with a table for each group, all values optional, and optionally

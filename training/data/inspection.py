@@ -22,7 +22,7 @@ DARK_OR_BRIGHT = 0.25
 
 @dataclasses.dataclass
 class Inspection:
-    """What was found.
+    """What an inspection of training data found.
 
     Attributes:
         rows: for each part, name and facts.
@@ -38,7 +38,7 @@ class Inspection:
 
 
 def inspect(source: pathlib.Path, task: Task, crop_size: int, *, on_example=None) -> Inspection:
-    """Read every example and judge it.
+    """Read every example of a source of training data and judge it.
 
     Args:
         source: a folder or a list, see `training.data.inputs`.

@@ -161,12 +161,12 @@ def _facts(parts: tuple[np.ndarray, ...], task) -> tuple:
 
 
 def index_path(shard: pathlib.Path) -> pathlib.Path:
-    """The file of a shard's index."""
+    """Path of the index that lies beside a shard."""
     return shard.with_suffix(".index.npz")
 
 
 def read_index(shard: pathlib.Path) -> Index:
-    """The index of a shard.
+    """Read the index that lies beside a shard.
 
     Args:
         shard: a file that `write_shards` wrote.
@@ -196,7 +196,7 @@ def read_index(shard: pathlib.Path) -> Index:
 def read_record(
     shard: pathlib.Path, offset: int, length: int, parts: tuple[str, ...]
 ) -> tuple[str, tuple[np.ndarray, ...]]:
-    """One record of a shard.
+    """Read one record of a shard, wherever it lies in the file.
 
     Args:
         shard: a file that `write_shards` wrote.
@@ -223,7 +223,7 @@ def read_record(
 
 
 def read_shard(path: pathlib.Path, parts: tuple[str, ...]) -> Examples:
-    """The examples of one shard.
+    """Read all examples of a shard into memory.
 
     Args:
         path: a file that `write_shards` wrote.

@@ -48,7 +48,7 @@ class StreamedExamples:
         return len(self.chosen)
 
     def pick(self, numbers: list[int]) -> StreamedExamples:
-        """Some of them."""
+        """The examples of these positions alone, in the order of the shards."""
         return dataclasses.replace(self, chosen=self.chosen[np.sort(np.array(numbers, int))])
 
     def share(self, part: int, count: int) -> StreamedExamples:
@@ -68,7 +68,7 @@ class StreamedExamples:
         return dataclasses.replace(self, chosen=mine, buffer_bytes=self.buffer_bytes // count)
 
     def in_memory(self) -> Examples:
-        """All of them, read now: of a few that are held out."""
+        """Read all examples now; meant for a few that are held out."""
         read = [self._read(int(number)) for number in self.chosen]
         return Examples(
             [name for name, _ in read],
@@ -76,18 +76,18 @@ class StreamedExamples:
         )
 
     def sizes(self) -> list[tuple[int, int]]:
-        """Height and width of each."""
+        """Height and width of each example."""
         return [tuple(size) for size in self.index.sizes[self.chosen].tolist()]
 
     def fingerprint(self) -> str:
-        """What tells these pictures from others, wherever their files lie."""
+        """A text that tells these pictures from others, wherever their files lie."""
         checksum = 0
         for values in _columns(self.index):
             checksum = zlib.crc32(np.ascontiguousarray(values[self.chosen]), checksum)
         return f"{len(self)} streamed examples, crc32 {checksum:08x}"
 
     def source(self) -> PictureStream:
-        """What the pipelines of crops take."""
+        """The stream of pictures that the pipelines of crops take."""
         largest = self.index.bits.max(axis=0)
         dtypes = tuple(np.uint16 if bits == 16 else np.uint8 for bits in largest)
         factor = np.where((self.index.bits[:, 0] == 8) & (largest[0] == 16), 257, 1)

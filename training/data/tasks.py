@@ -52,11 +52,11 @@ class Examples:
         return Examples(self.names + other.names, self.items + other.items)
 
     def pick(self, numbers: list[int]) -> Examples:
-        """Some of them, in that order."""
+        """The examples of these positions, in that order."""
         return Examples([self.names[i] for i in numbers], [self.items[i] for i in numbers])
 
     def source(self) -> list[Any]:
-        """What the pipelines of crops take."""
+        """The arrays that the pipelines of crops take."""
         return self.items
 
     def full_scale(self) -> float:
@@ -64,7 +64,7 @@ class Examples:
         return data.full_scale([target for target, _ in self.items])
 
     def in_memory(self) -> Examples:
-        """Themselves: they are."""
+        """These examples, which are in memory already."""
         return self
 
     def sources(self, *, crop_size: int, batch_size: int, seed: int, batch: int) -> list[str]:
@@ -75,7 +75,7 @@ class Examples:
         return [self.names[number] for number in numbers]
 
     def fingerprint(self) -> str:
-        """What tells these pictures from others, wherever their files lie."""
+        """A text that tells these pictures from others, wherever their files lie."""
         checksum = 0
         for item in self.items:
             for part in item if isinstance(item, tuple) else (item,):
@@ -84,14 +84,14 @@ class Examples:
         return f"{len(self)} examples, crc32 {checksum:08x}"
 
     def sizes(self) -> list[tuple[int, int]]:
-        """Height and width of each."""
+        """Height and width of each example."""
         targets = (item[0] if isinstance(item, tuple) else item for item in self.items)
         return [target.shape[:2] for target in targets]
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One row of the table.
+    """What a task means for reading, training, measuring and releasing: a row of `TASKS`.
 
     Attributes:
         folder: what a folder of its data holds, in words.
@@ -149,7 +149,7 @@ class Task:
 
 
 def find_task(name: str) -> Task:
-    """The row of that name.
+    """The task of a name, its row of `TASKS`.
 
     Raises:
         ValueError: if there is none.

@@ -133,7 +133,7 @@ def upsample(restorer: Restorer, sample: depth_peers.Sample, *, snap: bool = Tru
 
 
 def read_frames(folder: pathlib.Path, border: int = 0) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """The frames of a folder.
+    """Read the frames of a folder, depth maps and their guides.
 
     Args:
         folder: holds depth/ and rgb/.

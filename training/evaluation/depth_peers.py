@@ -21,7 +21,7 @@ Upsampler = Callable[["Sample"], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """What a method is given.
+    """The observation of a depth map that a method is given.
 
     Attributes:
         low: samples `[h, w]` float32, 0..255.

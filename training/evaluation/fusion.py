@@ -20,7 +20,7 @@ RADII, EPS, TUNING_PAIRS = (1, 2, 4, 8, 16), (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3
 
 
 def read_pairs(folder: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Colour and near infrared in [0, 1], by name.
+    """Read pairs of colour and near infrared in [0, 1], by name.
 
     Args:
         folder: holds rgb/ and nir/.

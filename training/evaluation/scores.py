@@ -140,7 +140,7 @@ def means(scores: list[Score], method: str) -> dict[str, float]:
 
 
 def summary_table(scores: list[Score], title: str) -> rich.table.Table:
-    """Mean over images for each method."""
+    """A table of the mean scores of each method over all images."""
     table = rich.table.Table("method", "PSNR dB", "SSIM", "s / megapixel", title=title)
     for method in dict.fromkeys(score.method for score in scores):
         of_method = [score for score in scores if score.method == method]
