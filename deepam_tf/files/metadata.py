@@ -120,7 +120,8 @@ def iptc_of(photoshop: bytes | None) -> bytes | None:
 
 def jpeg_segments(photoshop: bytes | None) -> bytes:
     """Photoshop's image resources as segments of a JPEG file."""
-    parts = [photoshop[i : i + _SEGMENT] for i in range(0, len(photoshop or b""), _SEGMENT)]
+    content = photoshop or b""
+    parts = [content[i : i + _SEGMENT] for i in range(0, len(content), _SEGMENT)]
     return b"".join(
         struct.pack(">HH", 0xFFED, 2 + len(_PHOTOSHOP_HEADER) + len(part))
         + _PHOTOSHOP_HEADER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import pathlib
 import struct
@@ -448,27 +449,38 @@ def write_all(
         first = next(iterator)
         written = check_writable(path, first, count=count, overwrite=overwrite)
         with atomic.whole_file(path) as temporary:
-            try:
-                if written.name == "TIFF":
-                    _write_pages(temporary, first, iterator, count)
-                else:
-                    from deepam_tf.files.raster import encode
+            if written.name == "TIFF":
+                _write_pages(path, temporary, first, iterator, count)
+                return
+            from deepam_tf.files.raster import Frame, encode
 
-                    encoded = encode([first, *iterator], written, quality=quality)
-                    temporary.write_bytes(encoded)
-            except (struct.error, RuntimeError, OverflowError, KeyError) as error:
-                raise ImageFileError(
-                    f"{path}: the picture could not be encoded ({error})."
-                ) from error
+            frames = [Frame.of(picture) for picture in itertools.chain([first], iterator)]
+            with _encoding(path):
+                temporary.write_bytes(encode(first, frames, written, quality=quality))
 
 
-def _write_pages(path: pathlib.Path, first: Picture, rest: Iterator[Picture], count: int) -> None:
+def _write_pages(
+    path: pathlib.Path,
+    temporary: pathlib.Path,
+    first: Picture,
+    rest: Iterator[Picture],
+    count: int,
+) -> None:
     from deepam_tf.files.tiff import TiffWriter
 
-    with contextlib.closing(TiffWriter(path, first, count)) as writer:
-        writer.write(first)
-        for picture in rest:
-            writer.write(picture)
+    with contextlib.closing(TiffWriter(temporary, first, count)) as writer:
+        for picture in itertools.chain([first], rest):
+            with _encoding(path):
+                writer.write(picture)
+
+
+@contextlib.contextmanager
+def _encoding(path: pathlib.Path) -> Iterator[None]:
+    """What encoders raise, of no promised kind, as one line that names the file."""
+    try:
+        yield
+    except (ValueError, struct.error, RuntimeError, OverflowError, KeyError) as error:
+        raise ImageFileError(f"{path}: the picture could not be encoded ({error}).") from error
 
 
 def check_writable(

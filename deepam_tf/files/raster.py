@@ -7,6 +7,7 @@ import io
 import re
 import struct
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import (
@@ -41,7 +42,7 @@ from deepam_tf.files.picture import (
     from_numbers,
 )
 
-__all__ = ["RasterFile", "encode", "to_srgb"]
+__all__ = ["Frame", "RasterFile", "encode", "to_srgb"]
 
 # Not `Image.open`: that holds a limit of its own, of the whole process, to every picture.
 _OPENERS = {
@@ -54,6 +55,7 @@ _OPENERS = {
     "AVIF": AvifImagePlugin.AvifImageFile,
 }
 _QUALITY = 95
+_EXIF_TEXTS = ("Raw profile type exif", "Raw profile type APP1")
 
 
 class RasterFile:
@@ -75,7 +77,8 @@ class RasterFile:
         self.several = "frames"
         if kind == "HEIC":
             self._heif = _open_heif(data)
-            self.size = self._heif.size[::-1]
+            width, height = self._heif.size
+            self.size = (height, width)
             self.count = len(self._heif)
             self.several = "pictures"
             return
@@ -150,7 +153,7 @@ class RasterFile:
         photoshop = info.get("photoshop")
         metadata = Metadata(
             icc=info.get("icc_profile") or None,
-            exif=upright_exif(info.get("exif"), transposed=transposed),
+            exif=upright_exif(_exif_of(image), transposed=transposed),
             xmp=upright_xmp(info.get("xmp") or info.get("XML:com.adobe.xmp")),
             photoshop=_resources(image) if photoshop else None,
             resolution=resolution,
@@ -231,6 +234,8 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, byt
         raise UnsupportedImageError(
             f"the CMYK profile cannot be used ({error}). Convert it to RGB."
         ) from error
+    if converted is None:  # as where it was told to change the image itself
+        raise UnsupportedImageError("the CMYK profile cannot be used. Convert it to RGB.")
     return converted, screen.tobytes()
 
 
@@ -249,9 +254,17 @@ def _orientation(image: Image.Image) -> int:
     return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
+def _exif_of(image: Image.Image) -> bytes | None:
+    """EXIF byte by byte, or from the text that some programs put it into in PNG files."""
+    exif = image.info.get("exif")
+    if exif is None and any(name in image.info for name in _EXIF_TEXTS):
+        exif = image.getexif().tobytes()
+    return exif
+
+
 def _texts(image: Image.Image) -> tuple[tuple[str, str], ...]:
     if isinstance(image, PngImagePlugin.PngImageFile):
-        left_out = ("XML:com.adobe.xmp",)
+        left_out = ("XML:com.adobe.xmp", *_EXIF_TEXTS)
         return tuple((k, str(v)) for k, v in image.text.items() if k not in left_out)
     comment = image.info.get("comment")
     if not comment:
@@ -309,14 +322,37 @@ def _of_heif(file, number: int) -> Picture:
     return _picture(values, {"metadata": metadata, "encoding": Encoding("HEIC")}, ())
 
 
-def encode(pictures: Sequence[Picture], written: Written, *, quality: int | None = None) -> bytes:
+class Frame(NamedTuple):
+    """What an animation is made of.
+
+    Attributes:
+        values: `[H, W, 1..4]` integers, the last of an even number being alpha.
+        duration: in milliseconds.
+    """
+
+    values: np.ndarray
+    duration: float
+
+    @classmethod
+    def of(cls, picture: Picture) -> Frame:
+        """A picture in the numbers of its file."""
+        values = picture.numbers()
+        if picture.alpha is not None:
+            values = np.dstack([values, picture.alpha])
+        return cls(values, picture.duration or 0.0)
+
+
+def encode(
+    first: Picture, frames: Sequence[Frame], written: Written, *, quality: int | None = None
+) -> bytes:
     """A file of one picture, or of the frames of an animation.
 
     Args:
-        pictures: of 8 or 16 bits, all of one size.
+        first: what is said of it, and how it was stored.
+        frames: of 8 or 16 bits, all of one size.
         written: the format.
-        quality: of JPEG and lossy WebP, 1 to 100; by default 95 or what the file had, if that
-            is better.
+        quality: of JPEG and WebP, 1 to 100; by default 95 or what the file had, if that is
+            better.
 
     Returns:
         Its bytes.
@@ -324,12 +360,13 @@ def encode(pictures: Sequence[Picture], written: Written, *, quality: int | None
     Raises:
         OSError: if the encoder refuses.
     """
-    first = pictures[0]
     metadata = first.metadata
-    frames = [_stacked(picture) for picture in pictures]
-    if written.name == "PNG" and frames[0].dtype == np.uint16 and frames[0].shape[-1] > 1:
-        return png.with_chunks(png.encode_deep(frames[0]), metadata)
-    images = [Image.fromarray(x[..., 0] if x.shape[-1] == 1 else x) for x in frames]
+    values = frames[0].values
+    if written.name == "PNG" and values.dtype == np.uint16 and values.shape[-1] > 1:
+        return png.with_chunks(png.encode_deep(values), metadata)
+    images = [
+        Image.fromarray(x.values[..., 0] if x.values.shape[-1] == 1 else x.values) for x in frames
+    ]
     options = _OPTIONS[written.name](first, quality)
     if len(images) > 1:
         if written.name == "GIF":
@@ -338,7 +375,7 @@ def encode(pictures: Sequence[Picture], written: Written, *, quality: int | None
         options |= {
             "save_all": True,
             "append_images": images[1:],
-            "duration": [picture.duration or 0.0 for picture in pictures],
+            "duration": [frame.duration for frame in frames],
         }
         if written.name == "PNG":
             # Every frame covers the picture, so nothing depends on it; but Pillow makes one frame
@@ -371,11 +408,6 @@ def _with_density(data: bytes, metadata: Metadata) -> bytes:
     largest = 65535
     x, y = (min(max(round(value), 1), largest) for value in (resolution.x, resolution.y))
     return data[:13] + struct.pack(">BHH", unit, x, y) + data[18:]
-
-
-def _stacked(picture: Picture) -> np.ndarray:
-    numbers = picture.numbers()
-    return numbers if picture.alpha is None else np.dstack([numbers, picture.alpha])
 
 
 def _with_palette(image: Image.Image) -> Image.Image:

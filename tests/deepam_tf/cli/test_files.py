@@ -77,6 +77,7 @@ def flat_files():
                 yield f"{name}{suffix}", data.getvalue(), array, orientation
 
 
+@pytest.mark.slow
 def test_flat_pictures_of_every_kind_come_back(tmp_path, capsys):
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()
@@ -147,6 +148,7 @@ def test_all_frames_or_the_first_by_name(tmp_path, capsys, name):
     assert image_io.read(target).pixels.shape == pairs[0][0].pixels.shape
 
 
+@pytest.mark.slow
 def test_twelve_bits_are_as_good_as_sixteen(tmp_path, capsys, rng):
     clean = np.full((64, 64), 0.3)
     clean[16:48, 16:48] = 0.7

@@ -96,6 +96,21 @@ def test_exif_stays_byte_by_byte_but_for_what_turns():
         assert upright_exif(damaged) in (None, damaged)
 
 
+def test_exif_in_a_text_turns_once(tmp_path):
+    # As ImageMagick has written it into PNG.
+    turns = Image.Exif()
+    turns[0x0112] = 6
+    exif = turns.tobytes()
+    text = f"\nexif\n{len(exif):8}\n{exif.hex()}\n"
+    info = kinds.text_chunk("Raw profile type exif", text)
+    Image.fromarray(table.picture().numbers()).save(tmp_path / "a.png", pnginfo=info)
+    upright = image_io.read(tmp_path / "a.png")
+    assert upright.pixels.shape[:2] == (32, 24)
+    image_io.write(tmp_path / "b.png", upright)
+    assert b"Raw profile" not in (tmp_path / "b.png").read_bytes()
+    np.testing.assert_array_equal(image_io.read(tmp_path / "b.png").pixels, upright.pixels)
+
+
 @pytest.mark.parametrize(("unit", "code"), [("none", 1), ("inch", 2), ("cm", 3)])
 def test_resolutions_keep_their_units(tmp_path, unit, code):
     values = np.zeros([8, 9], np.uint8)
