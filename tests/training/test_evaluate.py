@@ -7,6 +7,7 @@ import csv
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import deepam_tf
 from training import evaluate, evaluate_depth, evaluate_fusion, paper_tables
@@ -221,6 +222,26 @@ def test_depth_command_measures_what_its_figures_are_by_hand(tmp_path, capsys):
     assert float(row["bad_matching_percentage"]) == pytest.approx(100 * 3 / 64)
     errors = np.array([0.25, 0.5, 0.75]) * 120
     assert float(row["rmse"]) == pytest.approx(np.sqrt(np.sum(errors**2) / 64), rel=1e-4)
+
+
+def test_the_fields_protocol_is_that_of_pillow(tmp_path, capsys):
+    data = pairs(tmp_path / "scenes", "depth", "rgb", (1, 3))
+    out = tmp_path / "field.csv"
+    arguments = ["--data", str(data), "--protocol", "field", "--model", "--out", str(out)]
+    assert evaluate_depth.main([*arguments, "--scales", "4", "8"]) == 0
+    assert "bicubic" in capsys.readouterr().out
+    rows = list(csv.DictReader(line for line in out.read_text().splitlines() if line[0] != "#"))
+    for row in rows:
+        name, truth, _ = next(x for x in depth.read_frames(data) if x[0] == row["frame"])
+        scale = int(row["scale"])
+        height, width = (side // scale * scale for side in truth.shape)
+        truth = truth[:height, :width]
+        coarse = Image.fromarray(truth).resize(
+            (width // scale, height // scale), Image.Resampling.BICUBIC
+        )
+        back = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+        error = np.sqrt(np.mean((np.clip(back, 0, 255) - truth) ** 2))
+        assert float(row["rmse"]) == pytest.approx(error, rel=1e-4), name
 
 
 def test_fusion_command_measures_the_noise(tmp_path, capsys):
