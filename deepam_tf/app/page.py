@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when Gradio is imported
 import gradio as gr
+from gradio.themes import Default
 
 from deepam_tf.app import jobs
 from deepam_tf.app.examples import write_examples
@@ -309,6 +310,6 @@ def serve(
         quiet=True,
         share=False,
         ssr_mode=False,
-        theme=gr.themes.Default(primary_hue="teal", font=["system-ui", "sans-serif"]),
+        theme=Default(primary_hue="teal", font=["system-ui", "sans-serif"]),
     )
     return page, address

@@ -40,19 +40,22 @@ class Window:
     @property
     def seen(self) -> tuple[slice, slice]:
         """What is computed, as an index of the picture."""
-        return tuple(slice(x.start, x.stop) for x in (self.rows, self.columns))
+        rows, columns = self.rows, self.columns
+        return slice(rows.start, rows.stop), slice(columns.start, columns.stop)
 
     @property
     def kept(self) -> tuple[slice, slice]:
         """What the window answers for, as an index of the picture."""
-        return tuple(slice(x.keep_start, x.keep_stop) for x in (self.rows, self.columns))
+        rows, columns = (slice(x.keep_start, x.keep_stop) for x in (self.rows, self.columns))
+        return rows, columns
 
     @property
     def inside(self) -> tuple[slice, slice]:
         """The same, as an index of the window."""
-        return tuple(
+        rows, columns = (
             slice(x.keep_start - x.start, x.keep_stop - x.start) for x in (self.rows, self.columns)
         )
+        return rows, columns
 
 
 def cut_axis(length: int, tile: int, overlap: int, block: int = 1) -> list[Span]:

@@ -25,6 +25,7 @@ def test_ways_to_be_compared_are_asked_in_turns():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "target"), [(7, "depth"), (8, "nir")])
 def test_figures_of_joint_restoration_are_drawn(tmp_path, monkeypatch, number, target):
     from benchmarks import joint_figures
@@ -123,6 +124,7 @@ def test_figure_6_shows_every_denoiser(tmp_path, monkeypatch):
     assert figures.main([*arguments, "--dncnn", str(tmp_path)]) == 2
 
 
+@pytest.mark.slow
 def test_the_gallery_draws_what_the_solver_fills(tmp_path):
     pytest.importorskip("skimage")
     from benchmarks import gallery

@@ -35,6 +35,7 @@ def test_a_picture_is_what_the_command_writes(files, tmp_path):
         assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape == (40, 40, 3)
 
 
+@pytest.mark.slow
 def test_a_pair_is_what_the_command_writes(files, tmp_path):
     dark, infrared = (small(path, tmp_path) for path in files["fuse"][0])
     outcome = jobs.fuse(dark, infrared, tmp_path, sigma=40)
@@ -56,6 +57,7 @@ def test_a_depth_map_is_what_the_command_writes(files, tmp_path):
     assert np.abs(depth - truth).mean() < 0.6 * np.abs(nearest - truth).mean()
 
 
+@pytest.mark.slow
 def test_strength_is_told_to_the_network(files, tmp_path):
     source = small(files["denoise"][0][0], tmp_path)
     (tmp_path / "half").mkdir()
