@@ -30,8 +30,9 @@ def turbo(depth: np.ndarray, limits: tuple[float, float] | None = None) -> np.nd
         `[H, W, 3]` uint8, RGB.
 
     Example:
-        >>> deepam_tf.depth.views.turbo(np.array([[0.0, 1.0]])).tolist()
-        [[[48, 18, 59], [122, 4, 2]]]
+        >>> least, largest = deepam_tf.depth.views.turbo(np.array([[0.0, 1.0]]))[0]
+        >>> bool(least[2] > least[0]), bool(largest[0] > largest[2])
+        (True, True)
     """
     low, high = (depth.min(), depth.max()) if limits is None else limits
     unit = (np.asarray(depth, np.float64) - low) / max(high - low, 1e-30)
