@@ -75,6 +75,8 @@ class RasterFile:
         self._data = data
         self._kind = kind
         self.several = "frames"
+        if kind == "AVIF" and _bits_of_avif(data) > 8:  # Pillow would make 8 of them
+            raise UnsupportedImageError("AVIF of more than 8 bits is not read. Convert it to PNG.")
         if kind == "HEIC":
             self._heif = _open_heif(data)
             width, height = self._heif.size
@@ -299,6 +301,12 @@ def _full_pictures(image) -> int:
     return max(1, sum("Thumbnail" not in kind for kind in kinds)) if kinds else image.n_frames
 
 
+def _bits_of_avif(data: bytes) -> int:
+    """Bits of a channel, as the box of pixel information says; 8 without one."""
+    place = data.find(b"pixi")
+    return data[place + 9] if 0 <= place < len(data) - 9 else 8
+
+
 def _open_heif(data: bytes):
     try:
         import pillow_heif
@@ -319,7 +327,9 @@ def _of_heif(file, number: int) -> Picture:
         exif=upright_exif(info.get("exif")),
         xmp=upright_xmp(info.get("xmp")),
     )
-    return _picture(values, {"metadata": metadata, "encoding": Encoding("HEIC")}, ())
+    beside = len(info.get("depth_images", ())) + sum(map(len, info.get("aux", {}).values()))
+    notes = (f"{beside} maps of depth or light beside it are left out.",) if beside else ()
+    return _picture(values, {"metadata": metadata, "encoding": Encoding("HEIC")}, notes)
 
 
 class Frame(NamedTuple):

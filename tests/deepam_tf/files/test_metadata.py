@@ -403,6 +403,23 @@ def test_what_goes_into_no_format_is_refused_before_the_work(tmp_path):
     assert Encoding().format == ""
 
 
+def test_avif_is_turned_upright_and_not_cut_to_eight_bits(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    values = np.full([48, 60, 3], (200, 100, 50), np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.avif", quality=100, exif=exif)
+    picture = image_io.read(tmp_path / "a.avif")
+    assert picture.pixels.shape == (60, 48, 3)
+    np.testing.assert_allclose(255 * picture.pixels[5, 5], values[0, 0], atol=3)
+    data = bytearray((tmp_path / "a.avif").read_bytes())
+    place = data.index(b"pixi") + 9
+    assert data[place] == 8
+    data[place] = 10
+    (tmp_path / "b.avif").write_bytes(data)
+    with pytest.raises(image_io.UnsupportedImageError, match="more than 8 bits"):
+        image_io.read(tmp_path / "b.avif")
+
+
 def test_missing_packages_are_named(tmp_path, monkeypatch):
     kind = next(kind for kind in kinds.kinds() if kind.name == "photo.heic")
     kind.write(tmp_path / "photo.heic")
