@@ -17,6 +17,7 @@ from deepam_tf.files.picture import (
     UnsupportedImageError,
     from_numbers,
 )
+from deepam_tf.files.tiff import is_cut_off
 
 __all__ = ["DevelopedFile", "RawFile"]
 
@@ -48,6 +49,8 @@ class RawFile:
                 f"{path}: raw photographs need the package rawpy. Install it: "
                 "pip install 'deepam-tf[raw]'."
             ) from error
+        if is_cut_off(path):  # LibRaw would print a line of its own
+            raise ImageFileError(f"{path}: the file is damaged or truncated.")
         self._path = path
         self._rawpy = rawpy
         self._raw = rawpy.RawPy()

@@ -37,7 +37,7 @@ from deepam_tf.files.picture import (
 )
 from deepam_tf.files.raster import to_srgb
 
-__all__ = ["TiffReader", "TiffWriter", "is_raw"]
+__all__ = ["TiffReader", "TiffWriter", "is_cut_off", "is_raw"]
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _MOSAIC, _LINEAR_RAW = 32803, 34892
@@ -72,6 +72,28 @@ def is_raw(path: pathlib.Path) -> bool:
             return True
         pages = [*file.pages[:8], *(below for page in file.pages[:8] for below in _below(page))]
         return any(int(page.photometric or 0) in (_MOSAIC, _LINEAR_RAW) for page in pages)
+
+
+def is_cut_off(path: pathlib.Path) -> bool:
+    """Whether a file that begins as TIFF does ends before the pixels that it announces.
+
+    Args:
+        path: the file.
+
+    Returns:
+        False also for what is no TIFF.
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            pages = [page for one in file.pages for page in (one, *_below(one))]
+            ends = [
+                offset + count
+                for page in pages
+                for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
+            ]
+            return bool(ends) and max(ends) > file.filehandle.size
+    except Exception:  # of no promised kind: whoever reads it says what is wrong
+        return False
 
 
 def _below(page) -> list:

@@ -127,10 +127,11 @@ def test_raw_files_are_developed_upright(tmp_path):
     np.testing.assert_array_equal(np.rot90(straight, -1), turned)
 
 
-def test_raw_files_that_are_none_end_in_one_line(tmp_path):
+def test_raw_files_that_are_none_end_in_one_line(tmp_path, capfd):
     write_dng(tmp_path / "a.dng", noisy(scene()))
     data = (tmp_path / "a.dng").read_bytes()
     for name, content in {"cut.dng": data[:3000], "text.nef": b"II*\x00 no raw file" * 9}.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(image_io.ImageFileError, match=name):
             image_io.read(tmp_path / name)
+    assert capfd.readouterr().err == ""
