@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, TiffImagePlugin
 from deepam_tf.files.picture import Metadata, Resolution
 
 __all__ = [
+    "STRUCTURE",
     "exif_of_tiff",
     "iptc_of",
     "jpeg_segments",
@@ -31,8 +32,8 @@ _DIRECTORIES = (0x8769, 0x8825)  # of the camera, of the place
 # Tags of TIFF that say how pixels are stored, or that are kept by other means.
 STRUCTURE = frozenset(
     {
-        *range(254, 267), 269, 273, *range(274, 285), *range(287, 293), 292, 293, 296, 297, 301,
-        317, 318, 319, *range(320, 327), 328, *range(330, 348), 347, *range(512, 522),
+        *range(254, 267), 273, *range(274, 285), *range(287, 294), 296, 297, 301,
+        317, 318, 319, *range(320, 327), 328, *range(330, 348), *range(512, 522),
         *range(529, 533), 559, 700, 32995, 32996, 32997, 32998, 33421, 33422, 33723, 34377, 34665,
         34675, 34853, 37724, 40965, 50706, 50707, 50708, 50710, 50711, 50713, 50714, 50717,
     }

@@ -37,7 +37,7 @@ from deepam_tf.files.picture import (
 )
 from deepam_tf.files.raster import to_srgb
 
-__all__ = ["TiffReader", "TiffWriter", "is_cut_off", "is_raw"]
+__all__ = ["TiffReader", "TiffWriter", "compression_note", "is_cut_off", "is_raw"]
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _MOSAIC, _LINEAR_RAW = 32803, 34892
@@ -45,7 +45,7 @@ _DNG_VERSION = 50706
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _OLD_REDUCED = 2  # value of SubfileType
 _NO_DATA = 42113  # of GDAL
-_ICC, _XMP, _IPTC, _PHOTOSHOP, _EXIF, _GPS = 34675, 700, 33723, 34377, 34665, 34853
+_ICC, _XMP, _IPTC, _PHOTOSHOP = 34675, 700, 33723, 34377
 _ASSOCIATED, _STRAIGHT = 1, 2
 _KEPT_COMPRESSIONS = {1: "none", 5: "lzw", 8: "zlib", 32946: "zlib", 32773: "packbits",
                       34925: "lzma", 50000: "zstd"}  # fmt: skip

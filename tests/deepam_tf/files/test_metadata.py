@@ -136,12 +136,17 @@ def test_tags_of_maps_and_microscopes_stay(tmp_path):
         np.zeros([8, 9], np.float32),
         metadata=None,
         description=text,
-        extratags=[(33550, 12, 3, scale, True), (42113, 2, 0, "-9999", True)],
+        extratags=[
+            (269, 2, 0, "a slide", True),
+            (33550, 12, 3, scale, True),
+            (42113, 2, 0, "-9999", True),
+        ],
     )
     image_io.write(tmp_path / "b.tif", image_io.read(tmp_path / "a.tif"))
     with tifffile.TiffFile(tmp_path / "b.tif") as file:
         tags = file.pages[0].tags
         assert tags[33550].value == scale
+        assert tags[269].value == "a slide"
         assert tags[270].value == text
         assert tags[42113].value == "-9999"
 
