@@ -84,6 +84,7 @@ def _solver_cost(model: keras.Model, noisy: np.ndarray) -> float:
             inputs["image"],
             iterates[f"v_{k}"],
             iterates[f"gamma_{k}"],
+            method=model.method,
             preconditioner=model.preconditioner,
             rtol=model.rtol,
         )

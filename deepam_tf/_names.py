@@ -17,7 +17,8 @@ from deepam_tf.data import degradations, noise
 from deepam_tf.depth import planes, sampling
 from deepam_tf.files import depth_maps as depth_io
 from deepam_tf.files import pictures as image_io
-from deepam_tf.linear import preconditioners, reconstruction
+from deepam_tf.linear import chebyshev, preconditioners, reconstruction
+from deepam_tf.linear.chebyshev import chebyshev_iteration
 from deepam_tf.linear.conjugate_gradients import CGResult, conjugate_gradient
 from deepam_tf.linear.operators import (
     ReconstructionOperator,
@@ -25,6 +26,7 @@ from deepam_tf.linear.operators import (
     image_gradient_adjoint,
 )
 from deepam_tf.linear.reconstruction import energy, reconstruct, reconstruct_with_info
+from deepam_tf.linear.results import SolveResult, SolveStatus
 from deepam_tf.networks import layers, metrics
 from deepam_tf.networks.aggregation import AggregationNetwork, GuidanceNetwork
 from deepam_tf.networks.deepam import DeepAM
@@ -46,7 +48,11 @@ __all__ = [
     "ReconstructionOperator",
     "RestoredPicture",
     "Restorer",
+    "SolveResult",
+    "SolveStatus",
     "alternating_minimization",
+    "chebyshev",
+    "chebyshev_iteration",
     "classical",
     "conjugate_gradient",
     "data",

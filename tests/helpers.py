@@ -26,24 +26,33 @@ def gradient_matrices(height: int, width: int) -> tuple[sp.csr_matrix, sp.csr_ma
     return dy.tocsr(), dx.tocsr()
 
 
-def system_matrix(gamma: np.ndarray) -> sp.csc_matrix:
-    """Gamma + D^T D for gamma `[H, W]`."""
+def system_matrix(gamma: np.ndarray, edge_weight: np.ndarray | None = None) -> sp.csc_matrix:
+    """Gamma + D^T W D for gamma `[H, W]` and edge_weight `[H, W, 2]`, by default 1."""
+    weight = np.ones((*gamma.shape, 2)) if edge_weight is None else edge_weight
+    wy, wx = (sp.diags(weight[..., i].ravel()) for i in (0, 1))
     dy, dx = gradient_matrices(*gamma.shape)
-    return (sp.diags(gamma.ravel()) + dy.T @ dy + dx.T @ dx).tocsc()
+    return (sp.diags(gamma.ravel()) + dy.T @ wy @ dy + dx.T @ wx @ dx).tocsc()
 
 
-def spsolve_reconstruction(f: np.ndarray, v: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+def spsolve_reconstruction(
+    f: np.ndarray, v: np.ndarray, gamma: np.ndarray, edge_weight: np.ndarray | None = None
+) -> np.ndarray:
     """The solution of the paper's eq. (7) by a direct solver, every image and channel."""
     batch, height, width, channels = f.shape
     dy, dx = gradient_matrices(height, width)
     gamma = np.broadcast_to(gamma, f.shape)
+    w = np.ones(v.shape) if edge_weight is None else edge_weight
+    w = np.repeat(w, v.shape[-1] // w.shape[-1], axis=-1)
     u = np.empty_like(f)
     for b in range(batch):
         for c in range(channels):
             g = gamma[b, :, :, c]
             rhs = g.ravel() * f[b, :, :, c].ravel()
-            rhs += dy.T @ v[b, :, :, c].ravel() + dx.T @ v[b, :, :, channels + c].ravel()
-            solution = scipy.sparse.linalg.spsolve(system_matrix(g), rhs)
+            both = [c, channels + c]
+            pulled = (w[b][..., both] * v[b][..., both]).reshape(-1, 2)
+            rhs += dy.T @ pulled[:, 0] + dx.T @ pulled[:, 1]
+            matrix = system_matrix(g, w[b][..., both])
+            solution = scipy.sparse.linalg.spsolve(matrix, rhs)
             u[b, :, :, c] = solution.reshape(height, width)
     return u
 
@@ -66,9 +75,9 @@ def problem(rng, shape=(2, 6, 5, 2), gamma_maps=1, low=0.05, high=5.0):
     return f, v, gamma
 
 
-def gradients(loss, f, v, gamma):
-    """Derivatives of `loss(f, v, gamma)` by each of the three."""
-    x = [tf.constant(f), tf.constant(v), tf.constant(gamma)]
+def gradients(loss, *arguments):
+    """Derivatives of `loss(*arguments)` by each of them."""
+    x = [tf.constant(argument) for argument in arguments]
     with tf.GradientTape() as tape:
         tape.watch(x)
         value = loss(*x)

@@ -18,32 +18,13 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from deepam_tf.linear.results import SolveResult, SolveStatus
+
 __all__ = ["CGResult", "conjugate_gradient"]
 
 
-class CGResult(NamedTuple):
-    """What `conjugate_gradient` returns; most fields have one entry a system.
-
-    Attributes:
-        x: solution, `[B, N]`.
-        num_steps: conjugate gradient steps taken, `[B]`, int32.
-        residual_norm: `||b - A x||_2` recomputed from `x`, `[B]`. In float32 the residual
-            that the recurrence carries is too optimistic below about 1e-6 `||b||`.
-        converged: whether `residual_norm` is within twice the tolerance, `[B]`, bool.
-        stagnated: whether the system was given up above its tolerance because more steps
-            would not have helped, `[B]`, bool: the residual stopped falling, or the dtype
-            holds no closer solution, or `A` is not positive definite. A system that is
-            neither converged nor stagnated ran into `max_steps`, or holds NaN.
-        residual_history: `||b - A x||_2` before each step as the recurrence carries it,
-            `[max_steps + 1, B]`, NaN after a system's last; None unless asked for.
-    """
-
-    x: tf.Tensor
-    num_steps: tf.Tensor
-    residual_norm: tf.Tensor
-    converged: tf.Tensor
-    stagnated: tf.Tensor
-    residual_history: tf.Tensor | None = None
+CGResult = SolveResult
+"""What `conjugate_gradient` returns."""
 
 
 class _State(NamedTuple):
@@ -52,6 +33,7 @@ class _State(NamedTuple):
     p: tf.Tensor
     rz: tf.Tensor
     active: tf.Tensor
+    indefinite: tf.Tensor
     num_steps: tf.Tensor
     lowest: tf.Tensor
     num_stale: tf.Tensor
@@ -63,9 +45,10 @@ def conjugate_gradient(
     *,
     preconditioner: tf.linalg.LinearOperator | None = None,
     x0: tf.Tensor | None = None,
-    rtol: float = 1e-5,
+    rtol: float | tf.Tensor = 1e-5,
     atol: float = 0.0,
     max_steps: int = 500,
+    projection: Callable[[tf.Tensor], tf.Tensor] | None = None,
     return_history: bool = False,
     name: str = "conjugate_gradient",
 ) -> CGResult:
@@ -78,22 +61,26 @@ def conjugate_gradient(
     2. the stop test is relative and each right-hand side is scaled to 1 first, so that
        `solve(c b) = c solve(b)` down to the smallest floats. An absolute tolerance
        silently destroys gradients, whose right-hand sides are tiny;
-    3. the residual reported is recomputed from the solution;
-    4. a system that is not positive definite (a curvature `<p, A p> <= 0`) stops where it
-       is, and so does one whose residual finds no new minimum for `100 + 4 sqrt(N)` steps;
-       both are reported. A system that contains NaN or infinity gives NaN.
+    3. residual and status are those of the solution that is returned, recomputed from it;
+    4. operator and preconditioner must be declared self-adjoint and positive definite. One
+       that is not (a curvature `<p, A p> <= 0`) stops where it is, and so does a system
+       whose residual finds no new minimum for `100 + 4 sqrt(N)` steps; `status` tells them
+       apart. A system that contains NaN or infinity gives NaN.
 
     A gradient through it would run back through every step; `deepam_tf.reconstruct`
     differentiates the solution itself instead.
 
     Args:
-        operator: `A`, of shape `[B, N, N]`, with `matvec`.
+        operator: `A`, of shape `[B, N, N]`, with `matvec`, declared self-adjoint and positive
+            definite.
         rhs: right-hand side `b`, `[B, N]`.
-        preconditioner: symmetric positive definite approximation of `A^-1`, with `matvec`.
+        preconditioner: approximation of `A^-1`, with `matvec`, declared like `operator`.
         x0: start, `[B, N]`; zero by default.
-        rtol: tolerance relative to `||b||_2`.
+        rtol: tolerance relative to `||b||_2`, one for all or one for each system, `[B]`.
         atol: absolute tolerance, in units of `b`.
         max_steps: most steps any system may take.
+        projection: what is done to the solution at the end, `[B, N]` to `[B, N]`, before its
+            residual and status are taken.
         return_history: whether to keep the residual norms of all steps.
         name: name scope.
 
@@ -101,19 +88,23 @@ def conjugate_gradient(
         A `CGResult`.
 
     Raises:
-        ValueError: if `rhs` is not `[B, N]`, or a tolerance or `max_steps` is negative.
+        ValueError: if `rhs` is not `[B, N]`, a tolerance or `max_steps` is negative, or
+            `operator` or `preconditioner` is not declared self-adjoint and positive definite.
 
     Example:
-        >>> A = tf.linalg.LinearOperatorDiag([[1.0, 2.0]])
+        >>> A = tf.linalg.LinearOperatorDiag([[1.0, 2.0]], is_positive_definite=True)
         >>> result = deepam_tf.conjugate_gradient(A, [[1.0, 4.0]])
         >>> result.x.numpy().round(5).tolist(), result.num_steps.numpy().tolist()
         ([[1.0, 2.0]], [2])
     """
-    if rtol < 0 or atol < 0 or max_steps < 0:
+    if (not tf.is_tensor(rtol) and rtol < 0) or atol < 0 or max_steps < 0:
         raise ValueError(
             "`rtol`, `atol` and `max_steps` must not be negative. "
             f"Received: rtol={rtol}, atol={atol}, max_steps={max_steps}."
         )
+    _check_declared("operator", operator)
+    if preconditioner is not None:
+        _check_declared("preconditioner", preconditioner)
     with tf.name_scope(name):
         rhs = tf.convert_to_tensor(rhs, dtype=operator.dtype, name="rhs")
         if rhs.shape.rank != 2:
@@ -148,6 +139,7 @@ def conjugate_gradient(
             p=z,
             rz=_dot(r, z),
             active=norm > target,
+            indefinite=tf.zeros_like(norm, dtype=tf.bool),
             num_steps=tf.zeros_like(norm, dtype=tf.int32),
             lowest=norm,
             num_stale=tf.zeros_like(norm, dtype=tf.int32),
@@ -156,6 +148,7 @@ def conjugate_gradient(
         def step(state: _State) -> tuple[_State, tf.Tensor]:
             product = apply(state.p)
             curvature = _dot(state.p, product)
+            indefinite = state.active & ((curvature <= 0) | (state.rz <= 0))
             active = state.active & (curvature > 0) & (state.rz > 0)
             alpha = tf.where(active, tf.math.divide_no_nan(state.rz, curvature), 0)
             x = state.x + alpha[:, tf.newaxis] * state.p
@@ -171,6 +164,7 @@ def conjugate_gradient(
                 p=z + beta[:, tf.newaxis] * state.p,
                 rz=rz,
                 active=active & (norm > target) & (num_stale < patience),
+                indefinite=state.indefinite | indefinite,
                 num_steps=state.num_steps + tf.cast(active, tf.int32),
                 lowest=tf.minimum(norm, state.lowest),
                 num_stale=num_stale,
@@ -179,17 +173,31 @@ def conjugate_gradient(
 
         end, history = _iterate(start, step, norm, max_steps, return_history)
 
-        residual_norm = tf.norm(b - apply(end.x), axis=1)
+        x = end.x if projection is None else projection(end.x * scale) / scale
+        residual_norm = tf.norm(b - apply(x), axis=1)
         finite = tf.math.is_finite(residual_norm)
-        converged = finite & (residual_norm <= 2 * tolerance)
-        solution = tf.where(finite[:, tf.newaxis], end.x * scale, np.nan)
+        status = tf.where(end.active, SolveStatus.STEP_LIMIT.value, SolveStatus.STAGNATED.value)
+        status = tf.where(end.indefinite, SolveStatus.NOT_POSITIVE_DEFINITE.value, status)
+        converged = residual_norm <= 2 * tolerance
+        status = tf.where(converged, SolveStatus.CONVERGED.value, status)
+        status = tf.where(finite, status, SolveStatus.NOT_FINITE.value)
+        solution = tf.where(finite[:, tf.newaxis], x * scale, np.nan)
         return CGResult(
             x=tf.ensure_shape(solution, rhs.shape),
             num_steps=end.num_steps,
             residual_norm=residual_norm * scale[:, 0],
-            converged=converged,
-            stagnated=finite & ~converged & ~end.active,
+            status=status,
             residual_history=None if history is None else history * scale[:, 0],
+        )
+
+
+def _check_declared(name: str, operator: tf.linalg.LinearOperator) -> None:
+    if not (operator.is_self_adjoint and operator.is_positive_definite):
+        raise ValueError(
+            f"`{name}` must be declared self-adjoint and positive definite. Received: "
+            f"{type(operator).__name__} with is_self_adjoint={operator.is_self_adjoint}, "
+            f"is_positive_definite={operator.is_positive_definite}. Pass both as True where it "
+            "is made, if they are true."
         )
 
 

@@ -1,4 +1,4 @@
-"""The discrete gradient `D`, its adjoint, and the system `Gamma + D^T D`.
+"""The discrete gradient `D`, its adjoint, and the system `Gamma + D^T W D`.
 
 With `u` an image `[B, H, W, C]`,
 
@@ -6,7 +6,8 @@ With `u` an image `[B, H, W, C]`,
     (D u)_dx[i, j] = u[i, j + 1] - u[i, j]      (0 on the last column)
 
 so `D^T D` is the 5-point Laplacian with Neumann borders (paper, section 3, and
-the matrix `L = Gamma + D^T D` of eq. 7). Channels never mix.
+the matrix `L = Gamma + D^T D` of eq. 7). `W` weighs every difference; the paper's is 1.
+Channels never mix.
 
 Nothing here imports Keras.
 """
@@ -156,21 +157,26 @@ class SymmetricImageOperator(tf.linalg.LinearOperator):
 
 
 class ReconstructionOperator(SymmetricImageOperator):
-    """`A = Gamma + D^T D`, one symmetric operator for each image of a batch.
+    """`A = Gamma + D^T W D`, one symmetric operator for each image of a batch.
 
     It acts on flattened images: `A.matvec(x)` takes and returns `[B, H*W*C]`, a plain
-    reshape of `[B, H, W, C]`. `A` is positive definite as soon as `gamma >= 0` and every
-    channel of every image has one pixel with `gamma > 0` (paper, eq. 7).
+    reshape of `[B, H, W, C]`. `A` is positive definite as soon as `gamma >= 0`, `edge_weight
+    >= 0`, and every channel of every image has one pixel with `gamma > 0` that links of
+    positive weight join to all others (paper, eq. 7, where `W` is the identity).
 
     Args:
         gamma: confidence in the observation, `[B, H, W, 1]` or `[B, H, W, C]`,
             non-negative.
         num_channels: `C`, the channels of the image the operator acts on; by default
             those of `gamma`.
+        edge_weight: weight of each difference, `[B, H, W, 2]` or `[B, H, W, 2C]`, maps
+            ordered (dy, dx), non-negative; 1 by default. Its last row of dy and last column
+            of dx do not matter.
         name: name of the operator.
 
     Raises:
-        ValueError: if `gamma` does not have rank 4, or neither 1 nor `C` maps.
+        ValueError: if `gamma` does not have rank 4, or neither 1 nor `C` maps, or
+            `edge_weight` neither 2 nor `2C`.
 
     Example:
         >>> A = deepam_tf.ReconstructionOperator(tf.ones([2, 4, 5, 1]), num_channels=3)
@@ -185,8 +191,15 @@ class ReconstructionOperator(SymmetricImageOperator):
         gamma: tf.Tensor,
         num_channels: int | None = None,
         name: str = "ReconstructionOperator",
+        *,
+        edge_weight: tf.Tensor | None = None,
     ) -> None:
-        parameters = {"gamma": gamma, "num_channels": num_channels, "name": name}
+        parameters = {
+            "gamma": gamma,
+            "num_channels": num_channels,
+            "edge_weight": edge_weight,
+            "name": name,
+        }
         with tf.name_scope(name):
             self._gamma = tf.convert_to_tensor(gamma, name="gamma")
             _check_rank_4(self._gamma, "gamma")
@@ -203,13 +216,31 @@ class ReconstructionOperator(SymmetricImageOperator):
                     f"gamma.shape={self._gamma.shape}, num_channels={channels}."
                 )
             self._num_channels: int = channels
+            image_shape = tf.concat([tf.shape(self._gamma)[:3], [channels]], axis=0)
+            self._links = None
+            if edge_weight is not None:
+                self._links = self._weighted_links(edge_weight, image_shape)
             super().__init__(
-                tf.concat([tf.shape(self._gamma)[:3], [channels]], axis=0),
+                image_shape,
                 self._gamma.shape[:3].concatenate(channels),
                 self._gamma.dtype,
                 parameters,
                 name,
             )
+
+    def _weighted_links(self, edge_weight, image_shape) -> tuple[tf.Tensor, tf.Tensor]:
+        weight = tf.convert_to_tensor(edge_weight, self._gamma.dtype, name="edge_weight")
+        _check_rank_4(weight, "edge_weight")
+        step = self._num_channels
+        if weight.shape[-1] not in (2, 2 * step):
+            raise ValueError(
+                "`edge_weight` must have two maps, (dy, dx), or two for each image channel. "
+                f"Received: edge_weight.shape={weight.shape}, num_channels={step}."
+            )
+        weight = per_channel(weight, step)
+        rows = tf.concat([image_shape[:2], [-1]], axis=0)
+        dy, dx = (tf.reshape(x, rows) for x in tf.split(weight, 2, axis=-1))
+        return dy[:, :-1], dx[:, :, :-step]
 
     @property
     def gamma(self) -> tf.Tensor:
@@ -221,6 +252,14 @@ class ReconstructionOperator(SymmetricImageOperator):
         """Channels `C` of the images the operator acts on."""
         return self._num_channels
 
+    @property
+    def links(self) -> tuple[tf.Tensor, tf.Tensor] | None:
+        """Weights between neighbours on rows of `W*C`: down and right; None: all are 1.
+
+        `[B, H - 1, W*C]` and `[B, H, (W - 1)*C]`.
+        """
+        return self._links
+
     def _apply(self, image: tf.Tensor) -> tf.Tensor:
         shape = self.image_shape
         # One image row as one contiguous vector: a step of one pixel along x is a shift
@@ -229,6 +268,8 @@ class ReconstructionOperator(SymmetricImageOperator):
         step = self._num_channels
         dy = rows[:, 1:] - rows[:, :-1]
         dx = rows[:, :, step:] - rows[:, :, :-step]
+        if self._links is not None:
+            dy, dx = dy * self._links[0], dx * self._links[1]
         laplacian = (
             tf.pad(dy, [[0, 0], [1, 0], [0, 0]])
             - tf.pad(dy, [[0, 0], [0, 1], [0, 0]])
@@ -237,15 +278,47 @@ class ReconstructionOperator(SymmetricImageOperator):
         )
         return self._gamma * image + tf.reshape(laplacian, shape)
 
+    def strength(self) -> tf.Tensor:
+        """Sum of the weights of each pixel's links: the diagonal of `D^T W D`.
+
+        Returns:
+            `[B or 1, H, W, 1 or C]`, to be broadcast; without weights the number of
+            neighbours, 2 to 4 (on a line fewer).
+        """
+        if self._links is None:
+            _, height, width, _ = tf.unstack(self.image_shape)
+            # Reshaped, not indexed with new axes: LiteRT knows no such slices of four axes.
+            neighbours = tf.reshape(_neighbours_along(height, self.dtype), [1, -1, 1, 1])
+            return neighbours + tf.reshape(_neighbours_along(width, self.dtype), [1, 1, -1, 1])
+        down, right = self._links
+        step = self._num_channels
+        total = (
+            tf.pad(down, [[0, 0], [1, 0], [0, 0]])
+            + tf.pad(down, [[0, 0], [0, 1], [0, 0]])
+            + tf.pad(right, [[0, 0], [0, 0], [step, 0]])
+            + tf.pad(right, [[0, 0], [0, 0], [0, step]])
+        )
+        return tf.reshape(total, self.image_shape)
+
     def _diag_part(self) -> tf.Tensor:
-        """`gamma` plus the number of neighbours of each pixel."""
-        _, height, width, _ = tf.unstack(self.image_shape)
-        # Reshaped, not indexed with new axes: LiteRT knows no such slices of four axes.
-        neighbours = tf.reshape(_neighbours_along(height, self.dtype), [1, -1, 1, 1])
-        neighbours += tf.reshape(_neighbours_along(width, self.dtype), [1, 1, -1, 1])
-        diagonal = self._gamma + neighbours
-        diagonal = tf.broadcast_to(diagonal, self.image_shape)
+        """`gamma` plus the weights of each pixel's links."""
+        diagonal = tf.broadcast_to(self._gamma + self.strength(), self.image_shape)
         return tf.reshape(diagonal, self._shape_tensor()[:2])
+
+
+def per_channel(edge_weight: tf.Tensor, num_channels: int) -> tf.Tensor:
+    """Weights with maps for every channel, `[B, H, W, 2C]`, where two served all of them.
+
+    Args:
+        edge_weight: `[B, H, W, 2]` or `[B, H, W, 2C]`.
+        num_channels: `C`.
+
+    Returns:
+        `[B, H, W, 2C]`, maps ordered (dy, dx).
+    """
+    if edge_weight.shape[-1] == 2 and num_channels != 1:
+        return tf.repeat(edge_weight, num_channels, axis=-1)
+    return edge_weight
 
 
 def _neighbours_along(length: tf.Tensor, dtype: tf.DType) -> tf.Tensor:

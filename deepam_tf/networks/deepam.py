@@ -18,6 +18,16 @@ __all__ = ["DeepAM"]
 _GUIDANCE = ("joined", "early")
 
 
+def _solver_setting(name: str, description: str) -> property:
+    def refuse(self, value) -> None:
+        raise AttributeError(
+            f"`{name}` cannot be set: the model's layers are built with it. Received: "
+            f"{name}={value!r}. model.with_solver({name}={value!r}) is a model that has it."
+        )
+
+    return property(lambda self: self._solver[name], refuse, doc=description)
+
+
 @keras.saving.register_keras_serializable(package="deepam_tf")
 class DeepAM(keras.Model):
     """Deeply aggregated alternating minimization (Kim et al., CVPR 2017).
@@ -60,10 +70,11 @@ class DeepAM(keras.Model):
             network half way; `"early"`: it is one more input of the aggregation network
             (paper, eq. 9).
         mask: take a mask as an input.
+        method: of the solves, `"cg"` or `"chebyshev"`, see `reconstruct`.
         preconditioner: of the solves, a name that `reconstruct` takes; `"multigrid"` suits
             masks with wide holes.
         rtol: relative tolerance of the linear solves.
-        max_steps: most conjugate gradient steps in each solve.
+        max_steps: most steps in each solve.
         dtype: Keras dtype policy of the networks, by default the global one. The solves
             run in float32, or in float64 where the policy says float64.
         **kwargs: `name` and `trainable`, as every `keras.Model` takes them.
@@ -97,6 +108,7 @@ class DeepAM(keras.Model):
         guide_channels: int = 0,
         guidance: str = "joined",
         mask: bool = False,
+        method: str = "cg",
         preconditioner: str = "jacobi",
         rtol: float = 1e-5,
         max_steps: int = 500,
@@ -164,6 +176,7 @@ class DeepAM(keras.Model):
                     [gamma, inputs["mask"]]
                 )
             u = Reconstruction(
+                method=method,
                 preconditioner=preconditioner,
                 rtol=rtol,
                 max_steps=max_steps,
@@ -189,9 +202,57 @@ class DeepAM(keras.Model):
         self.guide_channels = guide_channels
         self.guidance = guidance
         self.mask = mask
-        self.preconditioner = preconditioner
-        self.rtol = rtol
-        self.max_steps = max_steps
+        self._solver = {
+            "method": method,
+            "preconditioner": preconditioner,
+            "rtol": rtol,
+            "max_steps": max_steps,
+        }
+
+    method = _solver_setting("method", "What the solves are done by.")
+    preconditioner = _solver_setting("preconditioner", "Preconditioner of the solves.")
+    rtol = _solver_setting("rtol", "Relative tolerance of the solves.")
+    max_steps = _solver_setting("max_steps", "Most steps of each solve.")
+
+    def with_solver(
+        self,
+        *,
+        rtol: float | None = None,
+        max_steps: int | None = None,
+        preconditioner: str | None = None,
+        method: str | None = None,
+        dtype=None,
+    ) -> DeepAM:
+        """A model of the same weights whose linear solves are run in another way.
+
+        The settings are part of a model's layers: `model.rtol = ...` raises.
+
+        Args:
+            rtol: relative tolerance of the solves; None: as it is.
+            max_steps: most steps in each solve; None: as it is.
+            preconditioner: a name that `reconstruct` takes; None: as it is.
+            method: `"cg"` or `"chebyshev"`; None: as it is.
+            dtype: Keras dtype policy of the networks beside the solves; None: as it is.
+
+        Returns:
+            A model of its own, with copies of the weights, not compiled.
+
+        Example:
+            >>> model = deepam_tf.DeepAM(num_iterations=1, filters=8, depth=3)
+            >>> model.with_solver(rtol=1e-3).rtol
+            0.001
+        """
+        settings = {
+            "rtol": rtol,
+            "max_steps": max_steps,
+            "preconditioner": preconditioner,
+            "method": method,
+            "dtype": dtype,
+        }
+        changes = {name: value for name, value in settings.items() if value is not None}
+        twin = type(self).from_config({**self.get_config(), **changes})
+        twin.set_weights(self.get_weights())
+        return twin
 
     @property
     def networks(self) -> list[AggregationNetwork]:
@@ -255,9 +316,7 @@ class DeepAM(keras.Model):
             "guide_channels": self.guide_channels,
             "guidance": self.guidance,
             "mask": self.mask,
-            "preconditioner": self.preconditioner,
-            "rtol": self.rtol,
-            "max_steps": self.max_steps,
+            **self._solver,
             "dtype": keras.dtype_policies.serialize(self._policy),
         }
 

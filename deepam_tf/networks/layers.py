@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from deepam_tf.linear.operators import image_gradient
 from deepam_tf.linear.preconditioners import check_name
-from deepam_tf.linear.reconstruction import reconstruct
+from deepam_tf.linear.reconstruction import check_method, reconstruct
 
 __all__ = ["FusedBatchNormalization", "ImageGradient", "Reconstruction"]
 
@@ -159,16 +159,18 @@ def normalized_features(
 class Reconstruction(keras.layers.Layer):
     """`deepam_tf.reconstruct` as a layer without variables.
 
-    Input: `[f, v, gamma]`, as `reconstruct` takes them. Output: `u`, `[B, H, W, C]`.
+    Input: `[f, v, gamma]` or `[f, v, gamma, edge_weight]`, as `reconstruct` takes them. Output:
+    `u`, `[B, H, W, C]`.
     The solve needs the digits of float32: under a mixed or half precision policy build the
     layer with `dtype="float32"`, as `DeepAM` does; Keras then casts its inputs.
 
     Args:
+        method: `"cg"` or `"chebyshev"`, see `reconstruct`.
         preconditioner: a name that `reconstruct` takes. The networks here keep `gamma`
             above a floor, where Jacobi is the fastest; `"multigrid"` or `"auto"` suit data
             with holes (`gamma = 0`), at the price of a larger graph.
         rtol: relative tolerance of the solves, forward and adjoint.
-        max_steps: most conjugate gradient steps in either.
+        max_steps: most steps in either.
         adjoint_rtol: relative tolerance of the adjoint solve, if it shall be another.
         **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
 
@@ -179,7 +181,7 @@ class Reconstruction(keras.layers.Layer):
 
     Raises:
         TypeError: if the layer's compute dtype is neither float32 nor float64.
-        ValueError: if there is no such preconditioner.
+        ValueError: if there is no such method or preconditioner.
 
     Example:
         >>> f = tf.ones([1, 4, 4, 1])
@@ -191,6 +193,7 @@ class Reconstruction(keras.layers.Layer):
     def __init__(
         self,
         *,
+        method: str = "cg",
         preconditioner: str = "jacobi",
         rtol: float = 1e-5,
         max_steps: int = 500,
@@ -203,7 +206,9 @@ class Reconstruction(keras.layers.Layer):
                 "`Reconstruction` must compute in float32 or float64. "
                 f"Received: dtype policy {self.dtype_policy.name}. Pass dtype='float32'."
             )
+        check_method(method)
         check_name(preconditioner)
+        self.method = method
         self.preconditioner = preconditioner
         self.rtol = rtol
         self.max_steps = max_steps
@@ -211,8 +216,8 @@ class Reconstruction(keras.layers.Layer):
         self.jit_compile = False
 
     def call(self, inputs):
-        settings = (self.preconditioner, self.rtol, self.max_steps, self.adjoint_rtol)
-        return _reconstruction(self.jit_compile, *settings)(*inputs)
+        how = (self.method, self.preconditioner, self.rtol, self.max_steps, self.adjoint_rtol)
+        return _reconstruction(self.jit_compile, *how)(*inputs)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[0])
@@ -220,6 +225,7 @@ class Reconstruction(keras.layers.Layer):
     def get_config(self):
         return {
             **super().get_config(),
+            "method": self.method,
             "preconditioner": self.preconditioner,
             "rtol": self.rtol,
             "max_steps": self.max_steps,
@@ -228,13 +234,22 @@ class Reconstruction(keras.layers.Layer):
 
 
 @functools.cache
-def _reconstruction(jit_compile: bool, preconditioner: str, rtol, max_steps, adjoint_rtol):
+def _reconstruction(
+    jit_compile: bool, method: str, preconditioner: str, rtol, max_steps, adjoint_rtol
+):
     """`reconstruct` with these settings; compiled once for all layers that share them."""
-    run = functools.partial(
-        reconstruct,
-        preconditioner=preconditioner,
-        rtol=rtol,
-        max_steps=max_steps,
-        adjoint_rtol=adjoint_rtol,
-    )
+
+    def run(f, v, gamma, edge_weight=None):
+        return reconstruct(
+            f,
+            v,
+            gamma,
+            edge_weight=edge_weight,
+            method=method,
+            preconditioner=preconditioner,
+            rtol=rtol,
+            max_steps=max_steps,
+            adjoint_rtol=adjoint_rtol,
+        )
+
     return tf.function(run, jit_compile=True) if jit_compile else run

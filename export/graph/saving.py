@@ -28,7 +28,7 @@ from export.graph.artefact import (
 from export.graph.folding import folded
 from export.graph.samples import as_files, sample_inputs
 from export.graph.signatures import ServedModel
-from export.graph.sources import Source, rebuilt
+from export.graph.sources import Source
 
 __all__ = ["MAX_MEGAPIXELS", "save"]
 
@@ -93,8 +93,8 @@ def save(
 
 def _write(source, folder, name, solve, dtype, max_megapixels) -> None:
     # As trained, batch normalisation and all, in full precision: what answers are compared with.
-    reference = rebuilt(source.model, dtype="float32", **solve)
-    model = folded(rebuilt(source.model, dtype=dtype, **solve))
+    reference = source.model.with_solver(dtype="float32", **solve)
+    model = folded(source.model.with_solver(dtype=dtype, **solve))
     served = ServedModel(model, max_megapixels=max_megapixels)
     warmup = _warmup_records(served, name)
     with _quiet():

@@ -13,7 +13,7 @@ import deepam_tf
 from deepam_tf.restoration.pretrained import list_pretrained, load_pretrained, pretrained_card
 from export.graph.artefact import ExportError
 
-__all__ = ["Source", "load_model", "rebuilt"]
+__all__ = ["Source", "load_model"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,28 +57,3 @@ def load_model(name: str) -> Source:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     config = {k: v for k, v in model.get_config().items() if k not in ("name", "trainable")}
     return Source(model, {"name": path.stem, "model": config, "sha256": digest})
-
-
-def rebuilt(
-    model: deepam_tf.DeepAM,
-    *,
-    dtype: str,
-    rtol: float | None = None,
-    max_steps: int | None = None,
-) -> deepam_tf.DeepAM:
-    """A model of the same weights that computes otherwise.
-
-    Args:
-        model: trained model; it stays as it is.
-        dtype: Keras dtype policy of the networks.
-        rtol: relative tolerance of the solves, by default the model's.
-        max_steps: most conjugate gradient steps in each solve, by default the model's.
-
-    Returns:
-        The model, of weights of its own.
-    """
-    changes = {"dtype": dtype, "rtol": rtol, "max_steps": max_steps}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    twin = type(model).from_config({**model.get_config(), **changes})
-    twin.set_weights(model.get_weights())
-    return twin

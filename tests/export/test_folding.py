@@ -10,7 +10,6 @@ import tensorflow as tf
 import deepam_tf
 from export.graph import samples
 from export.graph.folding import folded
-from export.graph.sources import rebuilt
 
 
 def trained_like(rng, **arguments):
@@ -65,7 +64,7 @@ def test_the_model_itself_stays_as_it_was(rng):
 
 
 def test_solves_are_those_asked_for(rng):
-    twin = folded(rebuilt(trained_like(rng), dtype="float32", rtol=1e-3, max_steps=7))
+    twin = folded(trained_like(rng).with_solver(rtol=1e-3, max_steps=7))
     solve = twin.get_layer("iteration_2_reconstruction")
     assert (solve.rtol, solve.max_steps) == (1e-3, 7)
 

@@ -94,6 +94,7 @@ class InsideView(keras.callbacks.Callback):
                     self._inputs["image"],
                     tf.cast(outputs[f"v_{k}"], tf.float32),
                     gamma,
+                    method=self._deepam.method,
                     preconditioner=self._deepam.preconditioner,
                     rtol=self._deepam.rtol,
                     max_steps=self._deepam.max_steps,

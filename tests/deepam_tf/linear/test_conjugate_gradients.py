@@ -6,7 +6,7 @@ import scipy.sparse.linalg
 import tensorflow as tf
 
 import deepam_tf
-from deepam_tf import preconditioners
+from deepam_tf import SolveStatus, preconditioners
 from tests import helpers
 
 GAMMAS = {
@@ -26,6 +26,10 @@ GAMMAS = {
 
 def system(gamma, dtype="float64"):
     return deepam_tf.ReconstructionOperator(tf.constant(gamma, dtype))
+
+
+def statuses(result):
+    return [SolveStatus(int(status)) for status in result.status]
 
 
 @pytest.mark.parametrize("name", GAMMAS)
@@ -125,7 +129,7 @@ def test_nan_stays_in_its_image(rng, where, bad):
     result = deepam_tf.conjugate_gradient(system(gamma), b)
     np.testing.assert_allclose(result.x[1], clean.x[1], rtol=1e-12)
     assert np.all(np.isnan(result.x[0]))
-    assert result.converged.numpy().tolist() == [False, True]
+    assert statuses(result) == [SolveStatus.NOT_FINITE, SolveStatus.CONVERGED]
 
 
 def test_starts_from_a_given_solution(rng):
@@ -155,11 +159,12 @@ def test_absolute_tolerance_is_in_units_of_the_right_hand_side(rng):
 
 
 def test_negative_curvature_is_reported_not_followed(rng):
-    operator = tf.linalg.LinearOperatorDiag(tf.constant([[1.0, -1.0], [1.0, 2.0]], tf.float64))
+    diagonal = tf.constant([[1.0, -1.0], [1.0, 2.0]], tf.float64)
+    operator = tf.linalg.LinearOperatorDiag(diagonal, is_positive_definite=True)
     result = deepam_tf.conjugate_gradient(
         operator, tf.constant([[0.0, 1.0], [1.0, 1.0]], tf.float64)
     )
-    assert result.converged.numpy().tolist() == [False, True]
+    assert statuses(result) == [SolveStatus.NOT_POSITIVE_DEFINITE, SolveStatus.CONVERGED]
     assert np.all(np.isfinite(result.x))
 
 
@@ -169,10 +174,9 @@ def test_asking_for_more_than_float32_holds_ends_and_is_reported(rng):
     result = solve(system(gamma, "float32"), b.astype("f4"), rtol=1e-12, max_steps=5000)
     assert np.all(np.isfinite(result.x))
     assert int(result.num_steps[0]) < 500
-    assert result.converged.numpy().tolist() == [False]
-    assert result.stagnated.numpy().tolist() == [True]
+    assert statuses(result) == [SolveStatus.STAGNATED]
     cut_short = solve(system(gamma, "float32"), b.astype("f4"), max_steps=5)
-    assert cut_short.converged.numpy().tolist() == cut_short.stagnated.numpy().tolist() == [False]
+    assert statuses(cut_short) == [SolveStatus.STEP_LIMIT]
 
 
 def test_residual_that_stops_falling_is_given_up(rng):
@@ -182,8 +186,7 @@ def test_residual_that_stops_falling_is_given_up(rng):
     gamma = np.zeros((2, 8, 8, 1))
     gamma[1] = 0.1
     result = deepam_tf.conjugate_gradient(system(gamma), b, max_steps=100_000)
-    assert result.converged.numpy().tolist() == [False, True]
-    assert result.stagnated.numpy().tolist() == [True, False]
+    assert statuses(result) == [SolveStatus.STAGNATED, SolveStatus.CONVERGED]
     assert int(result.num_steps[0]) < 400
 
 
@@ -207,3 +210,35 @@ def test_wrong_arguments_are_refused():
         deepam_tf.conjugate_gradient(system(np.ones((1, 2, 2, 1))), np.ones(4))
     with pytest.raises(ValueError, match=r"negative.*Received"):
         deepam_tf.conjugate_gradient(system(np.ones((1, 2, 2, 1))), np.ones((1, 4)), rtol=-1.0)
+
+
+def test_what_is_not_declared_positive_definite_is_refused():
+    b = tf.ones([1, 2], tf.float64)
+    said = {"is_self_adjoint": True, "is_positive_definite": True}
+    matrix = tf.eye(2, batch_shape=[1], dtype=tf.float64)
+    good = tf.linalg.LinearOperatorFullMatrix(matrix, **said)
+    for missing in said:
+        less = tf.linalg.LinearOperatorFullMatrix(matrix, **{**said, missing: None})
+        with pytest.raises(ValueError, match=rf"`operator`.*declared.*{missing}=None"):
+            deepam_tf.conjugate_gradient(less, b)
+        with pytest.raises(ValueError, match=rf"`preconditioner`.*declared.*{missing}=None"):
+            deepam_tf.conjugate_gradient(good, b, preconditioner=less)
+    assert statuses(deepam_tf.conjugate_gradient(good, b, preconditioner=good)) == [0]
+
+
+def test_residual_and_status_are_of_the_solution_that_is_returned(rng):
+    gamma, b = rng.uniform(0.1, 1, (2, 8, 8, 1)), rng.normal(size=(2, 64))
+    off = tf.constant([[0.0], [1.0]], tf.float64)
+    result = deepam_tf.conjugate_gradient(system(gamma), b, projection=lambda x: x + off)
+    assert statuses(result) == [SolveStatus.CONVERGED, SolveStatus.STAGNATED]
+    for i in range(2):
+        residual = b[i] - helpers.system_matrix(gamma[i, :, :, 0]) @ result.x.numpy()[i]
+        np.testing.assert_allclose(result.residual_norm[i], np.linalg.norm(residual), rtol=1e-8)
+
+
+def test_every_status_has_an_advice_of_its_own(rng):
+    advice = [status.advice for status in SolveStatus]
+    assert len(set(advice)) == len(SolveStatus) == 5
+    assert all(text.endswith(".") and text.count(". ") == 0 for text in advice)
+    result = deepam_tf.conjugate_gradient(system(np.ones((2, 2, 2, 1))), [4 * [0.0], 4 * [np.nan]])
+    assert result.advice() == [SolveStatus.CONVERGED.advice, SolveStatus.NOT_FINITE.advice]

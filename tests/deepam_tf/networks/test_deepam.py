@@ -64,6 +64,30 @@ def test_config_round_trip():
     assert deepam_tf.DeepAM.from_config(model.get_config()).get_config() == model.get_config()
 
 
+def test_settings_of_the_solver_cannot_part_from_what_is_solved(rng):
+    model = deepam_tf.DeepAM(2, rtol=1e-6, **SMALL)
+    for weight in model.trainable_variables:  # v nearly D u would leave nothing to solve
+        weight.assign_add(0.1 * tf.random.stateless_normal(weight.shape, [0, 1]))
+    for name, value in {"rtol": 1e-2, "max_steps": 3, "preconditioner": "none"}.items():
+        with pytest.raises(AttributeError, match=rf"{name}=.*with_solver\({name}="):
+            setattr(model, name, value)
+    quick = model.with_solver(rtol=1e-2, max_steps=3, preconditioner="none")
+    assert (quick.rtol, quick.max_steps, quick.preconditioner) == (1e-2, 3, "none")
+    assert (model.rtol, model.max_steps, model.preconditioner) == (1e-6, 500, "jacobi")
+    changed = {"rtol": 1e-2, "max_steps": 3, "preconditioner": "none"}
+    assert quick.get_config() == {**model.get_config(), **changed}
+    assert model.with_solver().get_config() == model.get_config()
+    for layer in quick.layers:
+        if isinstance(layer, deepam_tf.Reconstruction):
+            assert (layer.rtol, layer.max_steps, layer.preconditioner) == (1e-2, 3, "none")
+    for a, b in zip(quick.variables, model.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a is not b
+    image = {"image": rng.uniform(size=(1, 12, 12, 1)).astype(np.float32)}
+    error = np.abs(quick(image)["restored"] - model(image)["restored"]).max()
+    assert 1e-5 < error < 0.3
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_solves_in_float32(rng, policy):
     exact = deepam_tf.DeepAM(2, **SMALL)
