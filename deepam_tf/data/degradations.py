@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from deepam_tf.camera import CameraSimulator
+
 __all__ = [
+    "CameraSimulator",
     "add_gaussian_noise",
     "benchmark_noise",
     "sensor_noise",

@@ -39,6 +39,7 @@ __all__ = [
     "Pair",
     "PictureStream",
     "augment",
+    "camera_crops",
     "crop_sources",
     "denoising_crops",
     "depth_crops",
@@ -58,6 +59,8 @@ MISSED = 0.01
 _SMOOTH_RATE = 1 / 300  # of a crop's pixels
 # From sigma 15 to 50 the RMSE of `denoise_gray` on BSD68 grows as the power 0.51 of sigma.
 _ERROR_GROWTH = 0.5
+# What a level told differs from the true one: a factor, log-normal, and of some clean pictures.
+_ESTIMATE_ERROR, _FALSE_RATE, _MOST_FALSE = 0.3, 0.3, 3 / 255
 _LEAST_LEVEL, _UNIT_LEVEL = 3 / 255, 35 / 255  # bounds the weight of clean crops; has weight 1
 
 
@@ -156,6 +159,71 @@ def denoising_crops(
         parts,
         observe,
         crop_size=crop_size,
+        batch_size=batch_size,
+        seed=seed,
+        first_batch=first_batch,
+    )
+
+
+def camera_crops(
+    images: list[np.ndarray],
+    *,
+    crop_size: int,
+    batch_size: int,
+    camera: degradations.CameraSimulator | None = None,
+    weigh_levels: bool = False,
+    seed: int = 0,
+    first_batch: int = 0,
+) -> tf.data.Dataset:
+    """An endless pipeline of crops out of files that a simulated camera made of clean pictures.
+
+    The level that the model is told is that of the crop, what the file differs from its target,
+    but only nearly: estimates of it are wrong by a quarter, now and then find noise in a clean
+    picture, and a network that had relied on it would pass on every such error.
+
+    Args:
+        images: uint8 or uint16 arrays `[H, W, 3]`, none smaller than
+            `CameraSimulator.source_size(crop_size)`.
+        crop_size: side of the square crops in pixels.
+        batch_size: crops in a batch.
+        camera: the simulator; None: one with the values it has where nothing is said.
+        weigh_levels: see `denoising_crops`.
+        seed: seed of every random choice.
+        first_batch: number of the first batch, to go on where a run stopped.
+
+    Returns:
+        Dataset of `({"image": noisy, "noise_stddev": told}, {"restored": target})`, as
+        `denoising_crops` has them.
+
+    Raises:
+        ValueError: if there is no image, or one is too small.
+    """
+    camera = camera or degradations.CameraSimulator()
+
+    def observe(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
+        del number
+        clean = tf.image.convert_image_dtype(crops[0], tf.float32)
+        noisy, target = camera(clean, tf.random.fold_in(seed, 1), crop_size=crop_size)
+        level = tf.sqrt(tf.reduce_mean(tf.square(noisy - target)))
+        error = tf.random.stateless_normal([], tf.random.fold_in(seed, 2))
+        chance, false = tf.unstack(
+            tf.random.stateless_uniform([2], tf.random.fold_in(seed, 3)), axis=0
+        )
+        false = tf.where(chance < _FALSE_RATE, _MOST_FALSE * false, 0.0)
+        told = tf.sqrt(tf.square(level * tf.exp(_ESTIMATE_ERROR * error)) + tf.square(false))
+        observed = (
+            {"image": noisy, "noise_stddev": tf.reshape(told, [1, 1, 1])},
+            {"restored": target},
+        )
+        if not weigh_levels:
+            return observed
+        weight = ((level + _LEAST_LEVEL) / _UNIT_LEVEL) ** -_ERROR_GROWTH
+        return *observed, {"restored": tf.fill([crop_size, crop_size], weight)}
+
+    return random_crops(
+        [images],
+        observe,
+        crop_size=camera.source_size(crop_size),
         batch_size=batch_size,
         seed=seed,
         first_batch=first_batch,

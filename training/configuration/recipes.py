@@ -121,6 +121,23 @@ RECIPES["denoise_color"] = replace(
         "run.num_steps": 4500,
     },
 )
+RECIPES["denoise_camera"] = replace(
+    # Files of a simulated camera; it starts from the weights of `denoise_color` (`--init`), and
+    # keeps their batch statistics.
+    RECIPES["denoise_color"],
+    {
+        "data.task": "camera",
+        "data.sigma": (0.0, 50.0),
+        "data.vary_colors": False,
+        "data.weigh_levels": True,
+        "data.validation_images": 24,
+        "optimizer.learning_rate": 1.5e-3,
+        "optimizer.average": 0.998,
+        "run.statistics": "moving",
+        "run.num_steps": 10000,
+        "monitor.pictures_every": 0,
+    },
+)
 RECIPES["upsample_depth"] = replace(
     # One network for every scale, on the grid of 2x2 blocks, that sees differences alone.
     RECIPES["depth_x8_fast"],

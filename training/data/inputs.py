@@ -83,13 +83,14 @@ def load_examples(sources: list[pathlib.Path], values: Data, task: Task) -> Exam
         items = [task.read(paths, values) for paths in files]
         examples += Examples([str(paths[0]) for paths in files], items)
     sizes = examples.sizes()
-    large = [i for i, size in enumerate(sizes) if min(size) >= values.crop_size]
+    least = task.source_size(values)
+    large = [i for i, size in enumerate(sizes) if min(size) >= least]
     if len(large) < len(examples):
         left_out = len(examples) - len(large)
-        print(f"note: {left_out} images are smaller than the crops and left out.")
+        print(f"note: {left_out} images are smaller than {least} pixels a side and left out.")
     if not large:
         raise ValueError(
-            "A training image must be at least as large as the crop. Received: "
+            f"A training image must have at least {least} pixels a side. Received: "
             f"{len(examples)} images, largest {max(sizes, key=min, default=None)}, "
             f"data.crop_size={values.crop_size}."
         )

@@ -22,7 +22,7 @@ from deepam_tf.files.levels import to_unit
 from deepam_tf.restoration.tiles import Restorer
 from training.configuration.config import Data, TrainingConfig
 from training.configuration.settings import nearest
-from training.evaluation import denoising, depth, fusion
+from training.evaluation import denoising, photographs, depth, fusion
 
 __all__ = ["TASKS", "Examples", "Task", "find_task", "noise_range"]
 
@@ -31,6 +31,8 @@ Figures = dict[str, dict[str, float]]
 
 SIGMAS = (15, 25, 50)
 """Levels at which a model for all levels is judged: those of the literature."""
+
+_VALIDATION_SIZE = 320  # most pixels a side of a photographed validation image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +111,7 @@ class Task:
         zero_is_unknown: whether the target is a map in which 0 stands for nothing measured.
         contrast: of an example among all, what 1 of the model's unit is of the full scale of
             the data, in which losses and metrics are measured; None: they are the same.
+        source_size: side of the square that is cut from an example for a crop.
     """
 
     folder: str
@@ -122,6 +125,7 @@ class Task:
     limits: Callable[[Data], dict[str, Any]]
     zero_is_unknown: bool = False
     contrast: Callable[[Any, Examples], float] | None = None
+    source_size: Callable[[Data], int] = lambda values: values.crop_size
 
     def list_folder(self, folder: pathlib.Path) -> list[Paths]:
         """The files of each example of a folder, sorted by name.
@@ -141,7 +145,7 @@ class Task:
     def sources(self, examples: Examples, config: TrainingConfig, batch: int) -> list[str]:
         """Names of the pictures that the crops of a batch come from."""
         return examples.sources(
-            crop_size=config.data.crop_size,
+            crop_size=self.source_size(config.data),
             batch_size=config.data.batch_size * config.data.candidates,
             seed=config.run.seed,
             batch=batch,
@@ -268,6 +272,35 @@ def _noisy(item, values: Data, number: int):
     return inputs, clean
 
 
+def _camera(values: Data) -> degradations.CameraSimulator:
+    level = noise_range(values)
+    return degradations.CameraSimulator(
+        white_noise=level if isinstance(level, tuple) else (level, level)
+    )
+
+
+def _camera_crops(examples: Examples, config: TrainingConfig, first_batch: int):
+    return data.camera_crops(
+        examples.items,
+        camera=_camera(config.data),
+        weigh_levels=config.data.weigh_levels,
+        crop_size=config.data.crop_size,
+        batch_size=config.data.batch_size,
+        seed=config.run.seed,
+        first_batch=first_batch,
+    )
+
+
+def _photographed(item, values: Data, number: int):
+    """The middle of the picture, and the true level of what the camera did to it."""
+    top, left = (max(side - _VALIDATION_SIZE, 0) // 2 for side in item.shape[:2])
+    clean = _unit(item)[0, top:, left:][:_VALIDATION_SIZE, :_VALIDATION_SIZE]
+    # Not of the seeds of training, whose second number is drawn.
+    noisy, target = (x.numpy()[np.newaxis] for x in _camera(values)(clean, [number, 0]))
+    level = np.sqrt(np.mean(np.square(noisy - target)))
+    return {"image": noisy, "noise_stddev": np.full([1, 1, 1, 1], level, np.float32)}, target
+
+
 def _map_contrast(item, examples: Examples) -> float:
     map_ = item[0][..., 0]
     low, high = value_range(map_, map_ > 0)
@@ -303,6 +336,18 @@ TASKS = {
         metrics=lambda: [metrics.PSNR()],
         figures=_denoising_figures,
         limits=lambda values: {"noise_stddev": noise_range(values)},
+    ),
+    "camera": Task(
+        folder="clean colour images",
+        parts=("image",),
+        read=_read_image,
+        crops=_camera_crops,
+        observe=_photographed,
+        model_inputs=lambda values: {"noise_level": True},
+        metrics=lambda: [metrics.PSNR()],
+        figures=lambda folder, restorer, values: {"": photographs.figures(folder, restorer)},
+        limits=lambda values: {"noise_stddev": noise_range(values)},
+        source_size=lambda values: degradations.CameraSimulator.source_size(values.crop_size),
     ),
     "depth": Task(
         folder="depth/ with depth or disparity, 0 where unknown, and rgb/ of the same names",

@@ -33,6 +33,7 @@ __all__ = [
     "means",
     "print_whole",
     "provenance",
+    "score",
     "summary_table",
     "write_csv",
 ]
@@ -77,7 +78,7 @@ def evaluate(
     for index, (name, clean) in enumerate(images.items()):
         noisy = clean + degradations.benchmark_noise(clean.shape, noise_stddev, index)
         given = (noisy,) if guides is None else (noisy, guides[name])
-        scores.append(_score(name, NOISY, clean, noisy, 0.0))
+        scores.append(score(name, NOISY, clean, noisy, 0.0))
         for method, denoise in methods.items():
             if index == 0:
                 denoise(*given)  # not timed: tracing, allocation, first imports
@@ -85,12 +86,13 @@ def evaluate(
             restored = denoise(*given)
             seconds = time.perf_counter() - start
             restored = np.clip(restored, 0.0, 1.0).astype(np.float32)
-            scores.append(_score(name, method, clean, restored, seconds))
+            scores.append(score(name, method, clean, restored, seconds))
             on_image()
     return scores
 
 
-def _score(name, method, clean, image, seconds) -> Score:
+def score(name: str, method: str, clean: np.ndarray, image: np.ndarray, seconds: float) -> Score:
+    """How near an image is to the clean one, both `[H, W]` or `[H, W, C]` in [0, 1]."""
     pixels = clean.shape[0] * clean.shape[1]
     clean, image = (np.atleast_3d(x)[np.newaxis] for x in (clean, image))
     return Score(
