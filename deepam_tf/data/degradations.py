@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from deepam_tf.camera import CameraSimulator
+from deepam_tf.data.camera import CameraSimulator
 
 __all__ = [
     "CameraSimulator",
