@@ -59,8 +59,10 @@ MISSED = 0.01
 _SMOOTH_RATE = 1 / 300  # of a crop's pixels
 # From sigma 15 to 50 the RMSE of `denoise_gray` on BSD68 grows as the power 0.51 of sigma.
 _ERROR_GROWTH = 0.5
-# What a level told differs from the true one: a factor, log-normal, and of some clean pictures.
-_ESTIMATE_ERROR, _FALSE_RATE, _MOST_FALSE = 0.3, 0.3, 3 / 255
+# What a level told differs from the true one: a factor, log-normal, mostly of the first width,
+# else of the second; and noise found in some pictures that have none, exponential of this mean.
+_ESTIMATE_ERRORS, _GROSS_RATE = (0.3, 0.8), 0.4
+_FALSE_RATE, _MEAN_FALSE = 0.3, 3 / 255
 _LEAST_LEVEL, _UNIT_LEVEL = 3 / 255, 35 / 255  # bounds the weight of clean crops; has weight 1
 
 
@@ -178,8 +180,8 @@ def camera_crops(
     """An endless pipeline of crops out of files that a simulated camera made of clean pictures.
 
     The level that the model is told is that of the crop, what the file differs from its target,
-    but only nearly: estimates of it are wrong by a quarter, now and then find noise in a clean
-    picture, and a network that had relied on it would pass on every such error.
+    but only nearly: estimates of it are wrong by a quarter, some by a factor of two, now and then
+    they find noise in a clean picture, and a network that relied on them would pass that on.
 
     Args:
         images: uint8 or uint16 arrays `[H, W, 3]`, none smaller than
@@ -206,11 +208,10 @@ def camera_crops(
         noisy, target = camera(clean, tf.random.fold_in(seed, 1), crop_size=crop_size)
         level = tf.sqrt(tf.reduce_mean(tf.square(noisy - target)))
         error = tf.random.stateless_normal([], tf.random.fold_in(seed, 2))
-        chance, false = tf.unstack(
-            tf.random.stateless_uniform([2], tf.random.fold_in(seed, 3)), axis=0
-        )
-        false = tf.where(chance < _FALSE_RATE, _MOST_FALSE * false, 0.0)
-        told = tf.sqrt(tf.square(level * tf.exp(_ESTIMATE_ERROR * error)) + tf.square(false))
+        chances = tf.random.stateless_uniform([3], tf.random.fold_in(seed, 3), minval=1e-6)
+        width = tf.where(chances[0] < _GROSS_RATE, _ESTIMATE_ERRORS[1], _ESTIMATE_ERRORS[0])
+        false = tf.where(chances[1] < _FALSE_RATE, -_MEAN_FALSE * tf.math.log(chances[2]), 0.0)
+        told = tf.sqrt(tf.square(level * tf.exp(width * error)) + tf.square(false))
         observed = (
             {"image": noisy, "noise_stddev": tf.reshape(told, [1, 1, 1])},
             {"restored": target},
