@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import cv2
 import numpy as np
 
-__all__ = ["PoissonGaussian", "estimate_noise_stddev", "estimate_poisson_gaussian"]
+__all__ = [
+    "NoiseEstimate",
+    "PoissonGaussian",
+    "estimate_noise",
+    "estimate_noise_stddev",
+    "estimate_poisson_gaussian",
+    "noise_by_brightness",
+]
 
 _LEAST_SIDE = 32
 _LEVELS = 24  # of brightness, each with as many pixels
@@ -15,22 +23,167 @@ _CLIPPED = 0.02  # from black and white, where a file's noise is cut off
 _REACH = 2.0  # standard deviation in pixels of the mean that a noise map looks at
 _MEDIAN_OF_NORMAL = 0.67448975  # of |x|, x standard normal
 
-# High-pass filter of Daubechies' wavelet with two vanishing moments: no answer to ramps.
+# Filters of Daubechies' wavelet with two vanishing moments: the high pass has no answer to ramps.
 _ROOT = np.sqrt(3.0)
 _HIGH_PASS = np.array([1 - _ROOT, -(3 - _ROOT), 3 + _ROOT, -(1 + _ROOT)]) / np.sqrt(32.0)
+_LOW_PASS = np.array([1 + _ROOT, 3 + _ROOT, 3 - _ROOT, 1 - _ROOT]) / np.sqrt(32.0)
+_SUPPORT = np.ones([4, 4], np.uint8)  # what a detail sees
+
+# Luma and two differences of colour: orthonormal, so that white noise has one level in all three.
+_OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3.0], [2.0], [6.0]])
+_SCALES = (1, 2, 4)  # sides of the means
+_BLOCK, _SMALL_BLOCK = 32, 16
+_TILE, _MOST_TILES = 512, 16  # what is looked at of a large picture
+# Of the blocks, those with least detail, one in ten: texture is not everywhere, noise is.
+_QUANTILE, _NORMAL_QUANTILE = 0.1, 1.2816
+# The level of a block of 32x32 details is that of white noise to 3.4 %, and less sure at coarser
+# scales, where it has fewer of them; so the least of many blocks lies below it.
+_UNCERTAINTY = 0.034 * 32
+# From a scale to the next white noise falls by 0.5. Camera noise falls by 0.7 at most, texture
+# hardly; gray pictures have nothing but their luma to tell by.
+_WHITE_COLOR, _WHITE_GRAY = 0.7, 0.9
+_WHITE_SHARE = 0.4  # of the luma's level that the differences of colour have at least
+# A camera's luma is noisier than its colours, by this factor at most: else it is texture.
+_MOST_LUMA = 3.3
+# JPEG: so many more of the finest coefficients of its blocks are zero than of blocks in between.
+_QUANTISED, _ZERO = 0.25, 0.75 / 255
+_JPEG_BLOCK = 8
+_COSINES = np.sqrt(2 / _JPEG_BLOCK) * np.cos(
+    np.pi / _JPEG_BLOCK * np.outer(np.arange(_JPEG_BLOCK), np.arange(_JPEG_BLOCK) + 0.5)
+)
+_COSINES[0] /= np.sqrt(2)
+_MOST_LOOKED_AT = 1024  # pixels a side, from the corner where the blocks begin
+_NO_NOISE = 0.7 / 255  # below it, rounding to 8 bit and JPEG leave as much
+_MUCH_STRONGER = 1.25  # from the shadows to the lights, or back
 
 
-def estimate_noise_stddev(image: np.ndarray) -> float:
-    """Standard deviation of white Gaussian noise in an image.
+@dataclasses.dataclass(frozen=True)
+class NoiseEstimate:
+    """What noise a picture has.
 
-    From the median of the absolute diagonal details of a wavelet transform's finest scale,
-    where edges are few and noise is everywhere (Donoho and Johnstone, "Ideal spatial adaptation
-    by wavelet shrinkage", Biometrika 1994). On 20 gray training images of BSDS500 the mean
-    estimate is 6.5 for a true sigma of 5, then 15.9 for 15, 25.7 for 25 and 50.4 for 50, on the
-    0..255 scale: fine texture counts as noise, and so does a photograph's own grain.
+    Attributes:
+        kind: `"white"`: independent from pixel to pixel; `"camera"`: it reaches over several
+            pixels and channels, as after demosaicking, development and JPEG; `"none"`.
+        stddev: standard deviation, root mean square over channels and pixels, in the picture's
+            units.
+        brightness: values, ascending, in the picture's units.
+        stddevs: the standard deviation where the picture is that bright.
+
+    Example:
+        >>> noisy = 0.5 + 0.1 * np.random.default_rng(0).standard_normal([128, 128, 3])
+        >>> str(deepam_tf.noise.estimate_noise(noisy))
+        'white noise, sigma 25.5'
+    """
+
+    kind: Literal["none", "white", "camera"]
+    stddev: float
+    brightness: tuple[float, ...]
+    stddevs: tuple[float, ...]
+
+    def __str__(self) -> str:
+        """In words, the level on the 0..255 scale."""
+        if self.kind == "none":
+            return "no noise found"
+        level = f"{self.kind} noise, sigma {255 * self.stddev:.1f}"
+        if self.kind == "white" or len(self.stddevs) < 2:
+            return level
+        third = max(len(self.stddevs) // 3, 1)
+        dark, bright = np.mean(self.stddevs[:third]), np.mean(self.stddevs[-third:])
+        if dark > _MUCH_STRONGER * bright:
+            return f"{level}, strong in the shadows"
+        if bright > _MUCH_STRONGER * dark:
+            return f"{level}, strong in the lights"
+        return f"{level}, in shadows and lights alike"
+
+
+def estimate_noise(image: np.ndarray, *, mask: np.ndarray | None = None) -> NoiseEstimate:
+    """Find out what noise a picture has, and how much.
+
+    Details of three scales (those of the picture itself, of its means over 2x2 and over 4x4
+    pixels), of luma and of differences of colour, are measured in blocks; noise is what even the
+    smoothest tenth of the blocks has. White noise halves from scale to scale, in all channels
+    alike, which nothing else does: its level is then read where pictures have least texture, in
+    the differences of colour (gray pictures have their luma alone). Camera noise is the energy
+    of all scales. What clean texture adds to its luma cannot be told from noise by such means;
+    it is bounded by what the colours have.
+
+    Left out are pixels of the mask, clipped ones (exactly 0 or 1), and those without any
+    difference from their neighbours, as in the bars of a letterbox. Of a picture beyond 4
+    megapixels 16 windows of 512x512 are looked at.
 
     Args:
-        image: `[H, W, C]`, floating, at least 32 pixels a side.
+        image: `[H, W, C]`, floating, in [0, 1] plus noise, at least 32 pixels a side.
+        mask: `[H, W]` or `[H, W, 1]`, 0 where the picture shows nothing (transparent, say);
+            None: it is all there.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        ValueError: if the image has another rank, is too small, or not finite, or the mask is
+            of another size.
+
+    Example:
+        >>> noisy = 0.5 + 0.1 * np.random.default_rng(0).standard_normal([128, 128, 3])
+        >>> found = deepam_tf.noise.estimate_noise(noisy)
+        >>> found.kind, round(found.stddev, 2)
+        ('white', 0.1)
+    """
+    channels = _channels(image)
+    if len(channels) == 3 and not all(np.array_equal(channels[0], x) for x in channels[1:]):
+        channels = list(np.tensordot(_OPPONENT.astype(np.float32), np.stack(channels), 1))
+        bright = channels[0] / np.float32(np.sqrt(3.0))
+    else:
+        channels = channels[:1] if len(channels) == 3 else channels
+        bright = np.mean(channels, axis=0)
+    valid = _valid(np.asarray(image, np.float32), mask)
+    height, width = bright.shape
+    side = _BLOCK if min(height, width) >= 4 * _BLOCK else _SMALL_BLOCK
+    parts = [
+        _block_levels([x[window] for x in channels], bright[window], valid[window], side)
+        for window in _windows(height, width)
+    ]
+    diagonal, energy, brightness, known = (np.concatenate(x) for x in zip(*parts, strict=True))
+    # Blocks that are nearly all there; if there are none, those that are there at all.
+    for least in (0.9, 0.3, 0.0):
+        chosen = known > least
+        if chosen.any():
+            break
+    else:
+        return NoiseEstimate("none", 0.0, (), ())
+    diagonal, energy, brightness = diagonal[chosen], energy[chosen], brightness[chosen]
+
+    low = 1 - _NORMAL_QUANTILE * _UNCERTAINTY / side * np.array(_SCALES)
+    fine = np.quantile(diagonal, _QUANTILE, axis=0) ** 0.5 / low[:, np.newaxis]  # [scale, channel]
+    if len(channels) == 3:
+        white = (
+            bool(np.all(fine[1, 1:] < _WHITE_COLOR * fine[0, 1:]))
+            and bool(np.all(fine[2, 1:] < _WHITE_COLOR * fine[1, 1:]))
+            and fine[0, 1:].min() > _WHITE_SHARE * fine[0, 0]
+        )
+        level = float(np.sqrt(np.mean(fine[0, 1:] ** 2)))
+    else:
+        white = bool(np.all(fine[1] < _WHITE_GRAY * fine[0]))
+        level = float(np.sqrt(np.mean(fine[0] ** 2)))
+    if not white:
+        total = np.quantile(energy, _QUANTILE, axis=0) ** 0.5 / low[0]
+        if len(channels) == 3 and not _is_quantised(bright):
+            colors = float(np.sqrt(np.mean(total[1:] ** 2)))
+            total[0] = min(total[0], _MOST_LUMA * colors)
+        level = float(np.sqrt(np.mean(total**2)))
+    kind = "none" if level < _NO_NOISE else "white" if white else "camera"
+    measured = diagonal[:, 0] if white else energy
+    measured = np.sqrt(measured[:, 1:].mean(axis=1) if len(channels) == 3 else measured[:, 0])
+    curve = _by_brightness(brightness, measured)
+    return NoiseEstimate(kind, level, *_scaled_to(level, *curve))
+
+
+def estimate_noise_stddev(image: np.ndarray, *, mask: np.ndarray | None = None) -> float:
+    """Standard deviation of the noise in an image, of whatever kind.
+
+    Args:
+        image: see `estimate_noise`.
+        mask: see `estimate_noise`.
 
     Returns:
         The standard deviation, root mean square over the channels, in the image's units.
@@ -43,9 +196,34 @@ def estimate_noise_stddev(image: np.ndarray) -> float:
         >>> round(deepam_tf.noise.estimate_noise_stddev(noisy), 2)
         0.1
     """
-    channels = _channels(image)
-    stddevs = [np.median(_details(channel)) / _MEDIAN_OF_NORMAL for channel in channels]
-    return float(np.sqrt(np.mean(np.square(stddevs))))
+    return estimate_noise(image, mask=mask).stddev
+
+
+def noise_by_brightness(
+    kind: Literal["white", "camera"], restored: np.ndarray, noise: np.ndarray
+) -> NoiseEstimate:
+    """An estimate from noise that has been separated from its picture.
+
+    Args:
+        kind: of the noise.
+        restored: `[N, C]`, pixels without noise.
+        noise: `[N, C]`, what was on them.
+
+    Returns:
+        The estimate.
+
+    Example:
+        >>> pixels = np.linspace(0, 1, 3000).reshape(-1, 1)
+        >>> noise = 0.1 * (1 - pixels) * (-1) ** np.arange(3000).reshape(-1, 1)
+        >>> str(deepam_tf.noise.noise_by_brightness("camera", pixels, noise))
+        'camera noise, sigma 14.7, strong in the shadows'
+    """
+    square = np.mean(np.square(noise), axis=-1)
+    return NoiseEstimate(
+        kind,
+        float(np.sqrt(np.mean(square))),
+        *_by_brightness(np.mean(restored, axis=-1), np.sqrt(square), mean=True),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,16 +264,20 @@ class PoissonGaussian:
         return np.sqrt(self.gain * mean + self.variance)[..., np.newaxis].astype(np.float32)
 
 
-def estimate_poisson_gaussian(image: np.ndarray) -> PoissonGaussian:
+def estimate_poisson_gaussian(
+    image: np.ndarray, *, mask: np.ndarray | None = None
+) -> PoissonGaussian:
     """Gain and constant variance of a sensor's noise, from one noisy image.
 
-    The variance is measured as `estimate_noise_stddev` does, apart for each of 24 levels of
+    The variance is that of the median of the finest diagonal details (Donoho and Johnstone, "Ideal
+    spatial adaptation by wavelet shrinkage", Biometrika 1994), apart for each of 24 levels of
     brightness, and a line fitted that is nowhere negative; what is nearly black or white is left
-    out, where files cut the noise off.
+    out, where files cut the noise off, and what `estimate_noise` leaves out.
 
     Args:
         image: `[H, W, C]`, floating, in [0, 1] plus noise, linear in the light, at least 32
             pixels a side.
+        mask: see `estimate_noise`.
 
     Returns:
         The two parameters, of all channels together.
@@ -111,18 +293,20 @@ def estimate_poisson_gaussian(image: np.ndarray) -> PoissonGaussian:
         0.01
     """
     levels, variances = [], []
-    for channel in _channels(image):
+    channels = _channels(image)
+    valid = _valid(np.asarray(image, np.float32), mask).ravel()
+    for channel in channels:
         details = _details(channel).ravel()
         # A mean as wide as the details reach, or it would depend on their noise.
         means = cv2.GaussianBlur(channel, (0, 0), _REACH).ravel()
-        inside = (means > _CLIPPED) & (means < 1 - _CLIPPED)
+        inside = valid & (means > _CLIPPED) & (means < 1 - _CLIPPED)
         order = np.argsort(means[inside], kind="stable")
         for group in np.array_split(np.flatnonzero(inside)[order], _LEVELS):
             if group.size:
                 levels.append(means[group].mean())
                 variances.append((np.median(details[group]) / _MEDIAN_OF_NORMAL) ** 2)
     if not levels:
-        return PoissonGaussian(0.0, estimate_noise_stddev(image) ** 2)
+        return PoissonGaussian(0.0, estimate_noise_stddev(image, mask=mask) ** 2)
     levels, variances = np.array(levels), np.array(variances)
     # An estimate of a variance is as uncertain as it is large.
     weights = 1 / np.maximum(variances, 0.1 * variances.mean() + np.finfo(np.float32).tiny)
@@ -144,6 +328,129 @@ def _channels(image: np.ndarray) -> list[np.ndarray]:
             "level instead."
         )
     return [np.ascontiguousarray(channel) for channel in np.moveaxis(image, -1, 0)]
+
+
+def _valid(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """`[H, W]` bool: where a detail says something of the noise."""
+    shape = image.shape[:2]
+    seen = np.ones(shape, bool)
+    if mask is not None:
+        mask = np.asarray(mask)
+        if mask.shape not in (shape, (*shape, 1)):
+            raise ValueError(
+                f"`mask` must have the size of the image. Received: mask.shape={mask.shape}, "
+                f"image.shape={image.shape}."
+            )
+        seen = mask.reshape(shape) > 0
+    clipped = np.any((image == 0) | (image == 1), axis=-1)
+    seen = cv2.erode((seen & ~clipped).astype(np.uint8), _SUPPORT, borderValue=1).astype(bool)
+    flat = np.ones(shape, bool)
+    for channel in np.moveaxis(image, -1, 0):
+        channel = np.ascontiguousarray(channel)
+        flat &= cv2.dilate(channel, _SUPPORT) == cv2.erode(channel, _SUPPORT)
+    return seen & ~flat
+
+
+def _windows(height: int, width: int) -> list[tuple[slice, slice]]:
+    """The whole of a picture, or windows spread over a large one."""
+    if height * width <= _MOST_TILES * _TILE**2:
+        return [(slice(None), slice(None))]
+    count = int(np.sqrt(_MOST_TILES))
+    starts = (
+        np.unique(np.linspace(0, max(size - _TILE, 0), count).astype(int))
+        for size in (height, width)
+    )
+    tops, lefts = starts
+    return [(slice(y, y + _TILE), slice(x, x + _TILE)) for y in tops for x in lefts]
+
+
+def _block_levels(channels, bright, valid, side: int):
+    """What is measured of each block.
+
+    Returns:
+        The variance of diagonal details and the energy, `[N, scale, C]` and `[N, C]`; the
+        brightness and the share of valid pixels, `[N]`.
+    """
+    height, width = (size // side * side for size in bright.shape)
+    diagonals = np.zeros([height // side * (width // side), len(_SCALES), len(channels)])
+    energies = np.zeros([diagonals.shape[0], len(channels)])
+    share = _block_means(valid[:height, :width].astype(np.float32), side)
+    for i, scale in enumerate(_SCALES):
+        size = (width // scale, height // scale)
+        weight = cv2.resize(
+            valid[:height, :width].astype(np.float32), size, interpolation=cv2.INTER_AREA
+        )
+        weight = (weight > 1 - 1e-3).astype(np.float32)
+        total = np.maximum(_block_means(weight, side // scale), 1e-6)
+        for j, channel in enumerate(channels):
+            channel = np.ascontiguousarray(channel[:height, :width])
+            if scale > 1:
+                channel = cv2.resize(channel, size, interpolation=cv2.INTER_AREA)
+            across, along, diagonal = (
+                _block_means(
+                    weight * np.square(cv2.sepFilter2D(channel, -1, *kernels)), side // scale
+                )
+                / total
+                for kernels in (
+                    (_HIGH_PASS, _LOW_PASS),
+                    (_LOW_PASS, _HIGH_PASS),
+                    (_HIGH_PASS, _HIGH_PASS),
+                )
+            )
+            diagonals[:, i, j] = diagonal
+            # An octave of three bands, of which an edge is in one: the lesser counts for both.
+            octave = (diagonal + 2 * np.minimum(across, along)) / 4
+            # Below the coarsest scale white noise has a third of it again.
+            energies[:, j] += octave * (4 / 3 if scale == _SCALES[-1] else 1)
+    return diagonals, energies, _block_means(bright[:height, :width], side), share
+
+
+def _is_quantised(bright: np.ndarray) -> bool:
+    """Whether fine details of 8x8 blocks are zero, as after JPEG, and others are not."""
+    bright = bright[:_MOST_LOOKED_AT, :_MOST_LOOKED_AT]
+    if min(bright.shape) < 3 * _JPEG_BLOCK:
+        return False
+
+    def zeros(shift: int) -> float:
+        height, width = (
+            (size - shift) // _JPEG_BLOCK * _JPEG_BLOCK + shift for size in bright.shape
+        )
+        blocks = bright[shift:height, shift:width].reshape(
+            (height - shift) // _JPEG_BLOCK, _JPEG_BLOCK, -1, _JPEG_BLOCK
+        )
+        coefficients = np.einsum("ui,aibj,vj->abuv", _COSINES, blocks, _COSINES)
+        return float(np.mean(np.abs(coefficients[..., 4:, 4:]) < _ZERO))
+
+    return zeros(0) - zeros(_JPEG_BLOCK // 2) > _QUANTISED
+
+
+def _block_means(values: np.ndarray, side: int) -> np.ndarray:
+    height, width = values.shape
+    blocks = values.reshape(height // side, side, width // side, side)
+    return blocks.mean(axis=(1, 3), dtype=np.float64).ravel()
+
+
+def _by_brightness(brightness: np.ndarray, stddevs: np.ndarray, *, mean: bool = False):
+    """Brightness and level of up to eight groups of as many samples.
+
+    The low ones of each count, or all of them by their mean square.
+    """
+    groups = np.array_split(
+        np.argsort(brightness, kind="stable"), min(8, max(brightness.size // 8, 1))
+    )
+    groups = [group for group in groups if group.size]
+    level = (lambda x: np.sqrt(np.mean(np.square(x)))) if mean else (lambda x: np.quantile(x, 0.25))
+    return (
+        tuple(float(brightness[group].mean()) for group in groups),
+        tuple(float(level(stddevs[group])) for group in groups),
+    )
+
+
+def _scaled_to(level: float, brightness: tuple, stddevs: tuple) -> tuple[tuple, tuple]:
+    """The curve with this root mean square."""
+    square = np.mean(np.square(stddevs))
+    factor = level / np.sqrt(square) if square > 0 else 0.0
+    return brightness, tuple(float(factor * x) for x in stddevs)
 
 
 def _details(channel: np.ndarray) -> np.ndarray:
