@@ -356,7 +356,7 @@ def _compressed(image, draws: _Draws, kind, compressed) -> tuple[tf.Tensor, tf.T
     image = tf.cond(
         compressed,
         lambda: _jpeg(image, qualities[0], full_chroma[0]),
-        # A camera's file has 8 bit; white noise is that of a benchmark, neither clipped nor rounded.
+        # A camera's file has 8 bit; white noise is that of benchmarks, not clipped or rounded.
         lambda: tf.where(kind == 1, image, tf.round(255 * image) / 255),
     )
     image = tf.cond(

@@ -200,7 +200,11 @@ def estimate_noise_stddev(image: np.ndarray, *, mask: np.ndarray | None = None) 
 
 
 def noise_by_brightness(
-    kind: Literal["white", "camera"], restored: np.ndarray, noise: np.ndarray
+    kind: Literal["white", "camera"],
+    restored: np.ndarray,
+    noise: np.ndarray,
+    *,
+    factor: float = 1.0,
 ) -> NoiseEstimate:
     """An estimate from noise that has been separated from its picture.
 
@@ -208,9 +212,10 @@ def noise_by_brightness(
         kind: of the noise.
         restored: `[N, C]`, pixels without noise.
         noise: `[N, C]`, what was on them.
+        factor: by which the noise was larger than what is given of it.
 
     Returns:
-        The estimate.
+        The estimate; its kind is `"none"` where there is next to nothing.
 
     Example:
         >>> pixels = np.linspace(0, 1, 3000).reshape(-1, 1)
@@ -218,10 +223,11 @@ def noise_by_brightness(
         >>> str(deepam_tf.noise.noise_by_brightness("camera", pixels, noise))
         'camera noise, sigma 14.7, strong in the shadows'
     """
-    square = np.mean(np.square(noise), axis=-1)
+    square = factor**2 * np.mean(np.square(noise), axis=-1)
+    level = float(np.sqrt(np.mean(square)))
     return NoiseEstimate(
-        kind,
-        float(np.sqrt(np.mean(square))),
+        kind if level >= _NO_NOISE else "none",
+        level,
         *_by_brightness(np.mean(restored, axis=-1), np.sqrt(square), mean=True),
     )
 

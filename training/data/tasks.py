@@ -22,7 +22,7 @@ from deepam_tf.files.levels import to_unit
 from deepam_tf.restoration.tiles import Restorer
 from training.configuration.config import Data, TrainingConfig
 from training.configuration.settings import nearest
-from training.evaluation import denoising, photographs, depth, fusion
+from training.evaluation import denoising, depth, fusion, photographs
 
 __all__ = ["TASKS", "Examples", "Task", "find_task", "noise_range"]
 
