@@ -12,7 +12,6 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from deepam_tf.data.noise import PoissonGaussian
 from deepam_tf.depth.holes import find_measured
 from deepam_tf.depth.observation import observe
 from deepam_tf.files import pictures as image_io
@@ -20,7 +19,7 @@ from deepam_tf.files.depth_maps import check_writable_depth, read_depth, write_d
 from deepam_tf.restoration.defaults import DEPTH_MODEL
 from deepam_tf.restoration.depth import restore_observation
 from deepam_tf.restoration.guides import read_guide
-from deepam_tf.restoration.picture import ESTIMATES, restore_picture
+from deepam_tf.restoration.picture import restore_picture
 from deepam_tf.restoration.pretrained import load_pretrained
 from deepam_tf.restoration.tiles import Restorer
 
@@ -187,22 +186,15 @@ def _restored(
     suffix = source.suffix if image_io.is_image_name(source) else ".png"
     file = folder / f"{source.stem}-restored{suffix}"
     image_io.check_writable(file, picture)
-    noise: float | str | PoissonGaussian = "signal-dependent" if signal_dependent else "white"
+    noise = "signal-dependent" if signal_dependent else "auto"
     notes: list[str] = []
-    if sigma is not None:
-        noise = min(strength * sigma / 255, 1.0)
-    elif strength != 1:
-        measured = ESTIMATES[noise](picture.pixels)
-        notes.append(f"noise estimated, {_levels(measured)}")
-        noise = PoissonGaussian(measured.gain * strength**2, measured.variance * strength**2)
-        if not signal_dependent:
-            noise = min(noise.variance**0.5, 1.0)
     if strength != 1:
         notes.append(f"the network is told {strength:g} times as much")
     result = restore_picture(
         picture,
         None if guide is None else image_io.read(guide, max_megapixels=max_megapixels),
-        noise=noise,
+        noise=noise if sigma is None else sigma / 255,
+        strength=strength,
         on_progress=on_progress,
     )
     image_io.write(file, result.picture)
@@ -212,11 +204,6 @@ def _restored(
         _preview(x, folder / name) for x, name in ((picture, "before"), (result.picture, "after"))
     )
     return Outcome(file, before, after, tuple(notes))
-
-
-def _levels(noise: PoissonGaussian) -> str:
-    dark, bright = (255 * (noise.gain * x + noise.variance) ** 0.5 for x in (0.0, 1.0))
-    return f"sigma {dark:.1f}" + (f" in black to {bright:.1f} in white" if noise.gain else "")
 
 
 def _preview(picture: image_io.Picture, stem: pathlib.Path) -> pathlib.Path:

@@ -21,6 +21,7 @@ from deepam_tf.restoration.defaults import GRAY_MODEL
 from deepam_tf.restoration.mosaic import restore_mosaic
 from deepam_tf.restoration.picture import Note, restore_picture
 from deepam_tf.restoration.pretrained import pretrained_card
+from deepam_tf.restoration.strength import Strength
 
 __all__ = ["run"]
 
@@ -100,6 +101,11 @@ def _check_options(args: argparse.Namespace) -> None:
             f"`--bfloat16` is how networks run. Received: --method {args.method} beside it. Leave "
             "one of them out."
         )
+    if args.method != "deepam" and _strength(args).scales:
+        raise ValueError(
+            "`--strength`, `--luma` and `--chroma` are for networks. Received: --method "
+            f"{args.method} beside them. Leave them out, or change --sigma."
+        )
     if args.model is None or args.method != "deepam":
         return
     # A wrong name is an error now, not one for each file.
@@ -109,6 +115,14 @@ def _check_options(args: argparse.Namespace) -> None:
             "`--signal-dependent` needs weights that are told the noise. Received: --model "
             f"{args.model}. {GRAY_MODEL} is."
         )
+
+
+def _strength(args: argparse.Namespace) -> Strength:
+    return Strength(
+        luma=args.strength if args.luma is None else args.luma,
+        chroma=args.strength if args.chroma is None else args.chroma,
+        keep_grain=args.keep_grain,
+    )
 
 
 def _denoise_file(
@@ -146,7 +160,7 @@ def _denoise_file(
 def _restored(source, pictures, count, args, on_progress, facts) -> Iterator[image_io.Picture]:
     """Each picture of a file, restored; the noise of the first is said, and what is new later."""
     said: set[str] = set()
-    noise = "signal-dependent" if args.signal_dependent else "white"
+    noise = "signal-dependent" if args.signal_dependent else "auto"
 
     for number, picture in enumerate(pictures):
 
@@ -158,6 +172,7 @@ def _restored(source, pictures, count, args, on_progress, facts) -> Iterator[ima
         result = restore_picture(
             _stripped(picture, args),
             noise=noise if args.sigma is None else args.sigma / 255,
+            strength=_strength(args),
             model=args.model if args.method == "deepam" else None,
             method=args.method,
             dtype=args.dtype,

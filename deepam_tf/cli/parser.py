@@ -69,10 +69,11 @@ def _add_denoise(commands: argparse._SubParsersAction) -> None:
     """Add `denoise` to the commands."""
     parser = commands.add_parser(
         "denoise",
-        help="remove Gaussian noise from photographs",
-        description="Remove Gaussian noise from PNG, JPEG, TIFF, WebP, GIF or BMP images, HEIC, "
-        "AVIF and raw photographs. The output keeps bit depth, transparency, frames and pages, and "
-        "what the file says of its picture; EXIF orientation is applied.",
+        help="remove noise from photographs",
+        description="Remove the noise of a camera, or white Gaussian noise, from PNG, JPEG, TIFF, "
+        "WebP, GIF or BMP images, HEIC, AVIF and raw photographs: which, and how much, is found "
+        "out. The output keeps bit depth, transparency, frames and pages, and what the file says "
+        "of its picture; EXIF orientation is applied.",
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="file, folder or glob pattern")
     parser.add_argument(
@@ -82,7 +83,28 @@ def _add_denoise(commands: argparse._SubParsersAction) -> None:
         "--sigma",
         type=_sigma,
         default=None,
-        help="noise level on the 0..255 scale, or auto: estimated from each picture (auto)",
+        help="level of white noise on the 0..255 scale, or auto: kind and level are found out "
+        "for each picture (auto)",
+    )
+    parser.add_argument(
+        "--strength",
+        type=_factor,
+        default=1.0,
+        metavar="S",
+        help="0 to 2: more or less than what the noise asks for (1)",
+    )
+    parser.add_argument(
+        "--luma", type=_factor, metavar="S", help="the same for light and dark alone (STRENGTH)"
+    )
+    parser.add_argument(
+        "--chroma", type=_factor, metavar="S", help="the same for the colours alone (STRENGTH)"
+    )
+    parser.add_argument(
+        "--keep-grain",
+        type=_share,
+        default=0.0,
+        metavar="X",
+        help="0 to 1: share of what was removed that is put back (0)",
     )
     parser.add_argument(
         "--signal-dependent",
@@ -247,6 +269,26 @@ def _sigma(text: str) -> float | None:
         value = 0.0
     if not 0 < value <= 255:
         raise argparse.ArgumentTypeError(f"sigma must be auto or in (0, 255]. Received: {text}")
+    return value
+
+
+def _factor(text: str) -> float:
+    """A number from 0 to 2."""
+    return _number(text, 2.0)
+
+
+def _share(text: str) -> float:
+    """A number from 0 to 1."""
+    return _number(text, 1.0)
+
+
+def _number(text: str, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= most:
+        raise argparse.ArgumentTypeError(f"the number must be from 0 to {most:g}. Received: {text}")
     return value
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["COLOR_MODEL", "DEPTH_MODEL", "FUSION_MODEL", "GRAY_MODEL", "LEAST_SIDE"]
+__all__ = [
+    "CAMERA_MODEL",
+    "COLOR_MODEL",
+    "DEPTH_MODEL",
+    "FUSION_MODEL",
+    "GRAY_MODEL",
+    "LEAST_SIDE",
+]
 
-GRAY_MODEL, COLOR_MODEL = "denoise_gray", "denoise_color"
+GRAY_MODEL, COLOR_MODEL, CAMERA_MODEL = "denoise_gray", "denoise_color", "denoise_camera"
 DEPTH_MODEL = "upsample_depth"
 FUSION_MODEL = "fuse_nir"
 LEAST_SIDE = 32

@@ -16,19 +16,30 @@ import numpy as np
 from deepam_tf.classical.denoisers import METHODS
 from deepam_tf.data.alignment import doubt_guide
 from deepam_tf.data.noise import (
+    NoiseEstimate,
     PoissonGaussian,
-    estimate_noise_stddev,
+    estimate_noise,
     estimate_poisson_gaussian,
 )
 from deepam_tf.files.pairs import to_channels
 from deepam_tf.files.pictures import Picture
 from deepam_tf.networks.deepam import DeepAM
-from deepam_tf.restoration.defaults import COLOR_MODEL, FUSION_MODEL, GRAY_MODEL
+from deepam_tf.restoration.camera_noise import measure_noise, to_three_channels
+from deepam_tf.restoration.defaults import (
+    CAMERA_MODEL,
+    COLOR_MODEL,
+    FUSION_MODEL,
+    GRAY_MODEL,
+)
 from deepam_tf.restoration.hidden import fill_hidden
 from deepam_tf.restoration.pretrained import load_pretrained, noise_range, pretrained_card
+from deepam_tf.restoration.strength import Strength
 from deepam_tf.restoration.tiles import Restorer
 
 __all__ = ["ESTIMATES", "Noise", "Note", "RestoredPicture", "restore_picture"]
+
+ESTIMATES = ("auto", "white", "signal-dependent")
+"""How noise is measured on a picture, see `restore_picture`."""
 
 _LEAST_STDDEV = 0.1 / 255  # a classical regulariser has no meaning without noise
 _TOLERANCE = 0.5 / 255  # how far beyond their range weights are used without a word
@@ -39,15 +50,18 @@ class Noise:
     """What the noise of a picture was taken to be.
 
     Attributes:
-        kind: one of `ESTIMATES`; `"white"` for a level that was given.
+        kind: `"white"`, also for a level that was given; `"camera"`; `"none"`; or
+            `"signal-dependent"`.
         levels: its variance where the clean value is `x`, `gain x + variance`, in units of
-            [0, 1]; of white noise the gain is 0.
+            [0, 1]; the gain is 0 unless the noise is signal-dependent.
+        estimate: what was found out of it; None if it was given, or is signal-dependent.
         estimated: whether it was measured on the picture, not given.
     """
 
     kind: str
     levels: PoissonGaussian
     estimated: bool
+    estimate: NoiseEstimate | None = None
 
     def stddev(self, value: float = 0.5) -> float:
         """The standard deviation where the clean value is `value`, both in units of [0, 1]."""
@@ -88,22 +102,12 @@ class RestoredPicture:
     notes: tuple[Note, ...]
 
 
-def _white(pixels: np.ndarray) -> PoissonGaussian:
-    return PoissonGaussian(0.0, estimate_noise_stddev(pixels) ** 2)
-
-
-ESTIMATES: dict[str, Callable[[np.ndarray], PoissonGaussian]] = {
-    "white": _white,
-    "signal-dependent": estimate_poisson_gaussian,
-}
-"""How each kind of noise is measured on `[H, W, C]` pixels in [0, 1]."""
-
-
 def restore_picture(
     picture: Picture,
     guide: Picture | None = None,
     *,
-    noise: float | str | PoissonGaussian = "white",
+    noise: float | str | PoissonGaussian = "auto",
+    strength: float | Strength = 1.0,
     model: str | os.PathLike | DeepAM | None = None,
     method: str = "deepam",
     dtype: str = "float32",
@@ -122,11 +126,16 @@ def restore_picture(
             there is none. Where its edges are not those of the picture, or lie two pixels or
             more beside them, it is not used and a note says so, unless `model` is given.
         noise: standard deviation of white noise in units of [0, 1]; or the levels of a known
-            sensor; or one of `ESTIMATES`: noise of that kind is measured on the picture.
+            sensor; or how it is measured on the picture: `"white"`, as one level;
+            `"signal-dependent"`, as the gain and the variance of a sensor, of pictures linear
+            in the light; `"auto"`, whichever it is, white or of a camera that has developed
+            its file, see `camera_noise.measure_noise`.
+        strength: a factor from 0 to 2 for the level that the weights are told, or a `Strength`.
         model: weights that `load_pretrained` takes, or a model of one's own. By default
-            `fuse_nir` with a guide; without one `denoise_color` for pictures in colour,
-            `denoise_gray` for others, also where a gray picture is stored in three equal
-            channels.
+            `fuse_nir` with a guide; without one `denoise_camera` where `"auto"` has found
+            camera noise, and else `denoise_color` for pictures in colour, `denoise_gray` for
+            others, also where a gray picture is stored in three equal channels. A picture in
+            which `"auto"` finds no noise comes back as it is.
         method: `"deepam"`, or a classical regulariser, one of `classical.METHODS`, which takes
             white noise and neither guide nor model.
         dtype: Keras dtype policy of loaded weights, `"float32"` or `"mixed_bfloat16"`.
@@ -173,16 +182,24 @@ def restore_picture(
         if doubt is not None:
             say("guide", f"{doubt}: restored without it")
             guide = None
-    found = _found_noise(picture.pixels, noise)
+    strength = strength if isinstance(strength, Strength) else Strength(strength, strength)
+    blind = noise == "auto" and method == "deepam" and model is None and guide is None
+    if blind:
+        found = _blind_noise(picture, dtype, tile)
+    else:
+        found = _found_noise(picture, "white" if noise == "auto" else noise)
     if found.estimated:
         say("noise", _described(found))
+    if found.kind == "none" and blind:
+        on_progress(1, 1)
+        return RestoredPicture(picture, found, CAMERA_MODEL, tuple(notes))
     if method != "deepam":
         restorer = _classical_restorer(
             method, max(found.stddev(), _LEAST_STDDEV), tile, self_ensemble
         )
         model_name = method
     else:
-        model = model if model is not None else _default_model(picture.pixels, guide)
+        model = model if model is not None else _default_model(picture.pixels, guide, found)
         if isinstance(model, DeepAM):
             model_name = model.name
             restorer = Restorer(model, tile=tile, self_ensemble=self_ensemble)
@@ -191,14 +208,21 @@ def restore_picture(
             _say_range(model_name, found, say)
             restorer = _shared_restorer(model_name, dtype, tile, self_ensemble)
     level = _level(found, picture.pixels, restorer, model_name)
+    if level is None and strength.scales:
+        raise ValueError(
+            "`strength` needs weights that are told the level of the noise. "
+            f"Received: {strength} and {model_name!r}."
+        )
     pixels = picture.pixels
+    if model_name == CAMERA_MODEL:
+        pixels = to_three_channels(pixels)
     companions = {}
     if guide is not None:
         if not restorer.guide_channels:
             raise ValueError(f"`model` must take a guide. Received: {model_name!r}.")
         pixels = to_channels(pixels, restorer.image_channels)
         companions["guide"] = to_channels(guide.pixels, restorer.guide_channels)
-    total = restorer.count_tiles(*pixels.shape)
+    total = restorer.count_tiles(*pixels.shape) * strength.count_runs(pixels)
     done = 0
 
     def on_tile() -> None:
@@ -207,7 +231,15 @@ def restore_picture(
         on_progress(done, total)
 
     on_progress(0, total)
-    restored = restorer(pixels, noise_stddev=level, on_tile=on_tile, **companions)
+    restored = strength.apply(
+        pixels,
+        lambda factor: restorer(
+            pixels,
+            noise_stddev=None if level is None else factor * level,
+            on_tile=on_tile,
+            **companions,
+        ),
+    )
     restored = to_channels(restored, picture.pixels.shape[-1])
     return RestoredPicture(
         dataclasses.replace(picture, pixels=restored), found, model_name, tuple(notes)
@@ -231,7 +263,22 @@ def _check_method(method, guide, model, noise, dtype) -> None:
         )
 
 
-def _found_noise(pixels: np.ndarray, noise: float | str | PoissonGaussian) -> Noise:
+def _blind_noise(picture: Picture, dtype: str, tile: int | None) -> Noise:
+    """Whatever noise there is, measured with the help of the network for that of cameras."""
+
+    def restore(window: np.ndarray, *, noise_stddev: float) -> np.ndarray:
+        restorer = _shared_restorer(CAMERA_MODEL, dtype, tile, False)
+        return restorer(window, noise_stddev=noise_stddev)
+
+    return _of_one_level(measure_noise(picture.pixels, restore, mask=picture.visible))
+
+
+def _of_one_level(estimate: NoiseEstimate) -> Noise:
+    levels = PoissonGaussian(0.0, estimate.stddev**2)
+    return Noise(estimate.kind, levels, estimated=True, estimate=estimate)
+
+
+def _found_noise(picture: Picture, noise: float | str | PoissonGaussian) -> Noise:
     """The noise that was given, or that is estimated."""
     if isinstance(noise, PoissonGaussian):
         return Noise("signal-dependent", noise, estimated=False)
@@ -240,7 +287,10 @@ def _found_noise(pixels: np.ndarray, noise: float | str | PoissonGaussian) -> No
             raise ValueError(
                 f"`noise` must be a number or one of {list(ESTIMATES)}. Received: {noise!r}."
             )
-        return Noise(noise, ESTIMATES[noise](pixels), estimated=True)
+        if noise == "signal-dependent":
+            levels = estimate_poisson_gaussian(picture.pixels, mask=picture.visible)
+            return Noise(noise, levels, estimated=True)
+        return _of_one_level(estimate_noise(picture.pixels, mask=picture.visible))
     if not 0 <= noise <= 1:
         raise ValueError(
             "`noise` must be a standard deviation in units of [0, 1]. "
@@ -250,16 +300,19 @@ def _found_noise(pixels: np.ndarray, noise: float | str | PoissonGaussian) -> No
 
 
 def _described(noise: Noise) -> str:
+    if noise.estimate is not None:
+        words = str(noise.estimate)
+        return words if noise.kind == "none" else f"noise estimated, {words}"
     dark, bright = (255 * noise.stddev(value) for value in (0.0, 1.0))
-    if noise.levels.gain == 0:
-        return f"noise estimated, sigma {dark:.1f}"
     return f"noise estimated, sigma {dark:.1f} in black to {bright:.1f} in white"
 
 
-def _default_model(pixels: np.ndarray, guide: Picture | None) -> str:
+def _default_model(pixels: np.ndarray, guide: Picture | None, found: Noise) -> str:
     """Name of the weights for a picture."""
     if guide is not None:
         return FUSION_MODEL
+    if found.kind == "camera":
+        return CAMERA_MODEL
     # A gray picture in a colour file has the same noise in all channels, which the weights for
     # colour would take for the picture.
     colorful = pixels.shape[-1] == 3 and bool(np.any(pixels[..., :1] != pixels[..., 1:]))
@@ -269,7 +322,7 @@ def _default_model(pixels: np.ndarray, guide: Picture | None) -> str:
 def _say_range(name: str, noise: Noise, say: Callable[[str, str], None]) -> None:
     """A note where shipped weights were trained for other levels than the picture's."""
     low, high = noise_range(name)
-    if noise.kind != "white":  # a map of levels has no single one to compare
+    if noise.kind == "signal-dependent":  # a map of levels has no single one to compare
         return
     stddev = noise.stddev()
     if low - _TOLERANCE <= stddev <= high + _TOLERANCE:

@@ -26,6 +26,7 @@ def photograph():
     return tf.function(lambda image, seed: PHOTOGRAPHS(image, seed))
 
 
+@pytest.mark.slow
 def test_one_seed_is_one_photograph(clean, photograph):
     first, again, other = (photograph(clean, tf.constant([0, i])) for i in (1, 1, 2))
     for one, two in zip(first, again, strict=True):
@@ -74,6 +75,7 @@ def test_demosaicking_keeps_what_was_measured_and_is_exact_on_ramps(demosaic):
     np.testing.assert_allclose(found[3:-3, 3:-3], colors[3:-3, 3:-3], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_noise_is_not_white_depends_on_light_and_joins_channels():
     """Lag-1 autocorrelation, correlation of channels and level over brightness, many cameras."""
     ramp = np.tile(np.linspace(0.02, 0.98, 192, dtype=np.float32)[:, None, None], [1, 192, 3])
@@ -86,8 +88,8 @@ def test_noise_is_not_white_depends_on_light_and_joins_channels():
         lag.append(np.mean(noise[:, 1:] * noise[:, :-1]) / np.mean(noise**2))
         joint.append(np.corrcoef(noise.reshape(-1, 3).T)[np.triu_indices(3, 1)].mean())
         bins = np.clip((5 * target.mean(-1)).astype(int), 0, 4)
-        level = [np.sqrt(np.mean(noise[bins == i] ** 2)) for i in range(4)]
-        if np.all(np.isfinite(level)):
+        if all(np.any(bins == i) for i in range(4)):
+            level = [np.sqrt(np.mean(noise[bins == i] ** 2)) for i in range(4)]
             curves.append(np.array(level) / np.sqrt(np.mean(noise**2)))
     assert 0.4 < np.median(lag) < 0.8
     assert 0.1 < np.median(joint) < 0.8
@@ -108,6 +110,7 @@ def test_shares_are_those_asked_for(clean):
     assert max(levels) == pytest.approx(0.1, rel=0.05)
 
 
+@pytest.mark.slow
 def test_crops_for_training_are_seeded_and_told_their_level(clean):
     images = [np.uint8(255 * clean.numpy())]
 
