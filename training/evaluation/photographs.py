@@ -6,14 +6,23 @@ import pathlib
 import time
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
+import deepam_tf
 from deepam_tf import data, image_io
 from deepam_tf.restoration.camera_noise import measure_noise
 from deepam_tf.restoration.tiles import Restorer
 from training.evaluation.scores import NOISY, Score, means, score
 
-__all__ = ["blind", "evaluate_pairs", "figures", "read_pairs"]
+__all__ = [
+    "blind",
+    "default",
+    "evaluate_pairs",
+    "figures",
+    "non_local_means",
+    "read_pairs",
+]
 
 NOISY_END, TRUE_END = "real", "mean"
 
@@ -71,6 +80,29 @@ def evaluate_pairs(
             scores.append(score(name, method, clean, rounded, seconds))
             on_image()
     return scores
+
+
+def default(dtype: str = "float32") -> Denoiser:
+    """What `deepam denoise` does with a picture where nothing else is asked for.
+
+    Args:
+        dtype: Keras dtype policy of the networks.
+
+    Returns:
+        A function of `[H, W, 3]` in [0, 1].
+    """
+
+    def denoise(image: np.ndarray) -> np.ndarray:
+        picture = image_io.Picture(image, None, np.dtype("uint8"))
+        return deepam_tf.restore_picture(picture, dtype=dtype).picture.pixels
+
+    return denoise
+
+
+def non_local_means(image: np.ndarray) -> np.ndarray:
+    """OpenCV's non-local means for colour, with the values it has where nothing is said."""
+    pixels = np.uint8(np.round(255 * np.clip(image, 0, 1)))
+    return cv2.fastNlMeansDenoisingColored(pixels) / np.float32(255)
 
 
 def blind(restorer: Restorer) -> Denoiser:
