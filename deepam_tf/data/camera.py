@@ -92,7 +92,7 @@ class CameraSimulator:
         ([96, 96, 3], [96, 96, 3])
     """
 
-    gain: tuple[float, float] = (3e-5, 2.5e-2)
+    gain: tuple[float, float] = (6e-5, 5e-2)
     white_noise: tuple[float, float] = (0.0, 50 / 255)
     shares: tuple[float, float, float, float] = (0.64, 0.16, 0.12, 0.08)
 
@@ -121,7 +121,7 @@ class CameraSimulator:
         kinds = np.cumsum(self.shares) / np.sum(self.shares)
         kind = tf.searchsorted(tf.constant(kinds, tf.float32), draws.uniform(0, 1)[None])[0]
         image = tf.convert_to_tensor(image, tf.float32)
-        reduction = tf.where(draws.chance(0.5), draws.uniform(1, _MOST_REDUCTION), 1.0)
+        reduction = tf.where(draws.chance(0.35), draws.uniform(1, _MOST_REDUCTION), 1.0)
         if crop_size is None:
             size = tf.cast(tf.cast(tf.shape(image)[:2], tf.float32) / reduction, tf.int32)
         else:
@@ -175,8 +175,8 @@ class CameraSimulator:
         # How the noise of reading grows with that of counting: Brooks et al., section 3.1.
         reading = tf.exp(0.5 * (2.18 * tf.math.log(gain) + 1.2 + draws.uniform(-0.5, 0.5)))
         linear_demosaic, correction = draws.chance(2 / 3), draws.uniform(0, 1)
-        luma_blur = tf.where(draws.chance(0.7), draws.uniform(0.3, 1.2), 0.0)
-        chroma_blur = tf.where(draws.chance(0.6), draws.uniform(0.3, 3.0), 0.0)
+        luma_blur = tf.where(draws.chance(0.85), draws.uniform(0.3, 1.4), 0.0)
+        chroma_blur = tf.where(draws.chance(0.85), draws.uniform(0.5, 3.5), 0.0)
         amount = tf.where(draws.chance(0.4), draws.uniform(0, 1.2), 0.0)
         radius = draws.uniform(0.7, 1.6)
 
