@@ -10,6 +10,9 @@ import scipy.sparse as sp
 import scipy.sparse.linalg
 import tensorflow as tf
 
+import deepam_tf
+from deepam_tf.cli.demo import PICTURE
+
 
 def difference_matrix(n: int) -> sp.csr_matrix:
     """Forward differences on n points, the last row zero."""
@@ -82,3 +85,9 @@ def gradients(loss, *arguments):
         tape.watch(x)
         value = loss(*x)
     return [g.numpy() for g in tape.gradient(value, x)]
+
+
+def color_photograph() -> np.ndarray:
+    """The gray photograph of the demonstration in colours, `[256, 256, 3]` in [0, 1]."""
+    gray = deepam_tf.image_io.read(PICTURE).pixels
+    return np.concatenate([gray, gray**1.3, 0.1 + 0.8 * gray], axis=-1).astype(np.float32)

@@ -170,6 +170,7 @@ class CameraSimulator:
         matrix = tf.tensordot(weights, tf.constant(_XYZ_TO_CAMERA @ _SRGB_TO_XYZ, tf.float32), 1)
         matrix /= tf.reduce_sum(matrix, axis=1, keepdims=True)  # white stays white
         balance = tf.stack([draws.uniform(1.4, 2.5), 1.0, draws.uniform(1.3, 2.4)])
+        optics = tf.where(draws.chance(0.75), draws.uniform(0.4, 1.8), 0.0)
         exposure = tf.where(draws.chance(0.3), 2.0 ** draws.uniform(-2.5, 0), 1.0)
         gain = tf.exp(draws.uniform(*np.log(self.gain)))
         # How the noise of reading grows with that of counting: Brooks et al., section 3.1.
@@ -181,6 +182,12 @@ class CameraSimulator:
         radius = draws.uniform(0.7, 1.6)
 
         def photograph(image: tf.Tensor) -> tf.Tensor:
+            # A lens is softer than the pixels that it draws on, unlike a picture made smaller.
+            image = tf.cond(
+                optics > 0,
+                lambda: _separable(image[tf.newaxis], tf.stack([_gaussian(optics)] * 3))[0],
+                lambda: image,
+            )
             x = 1 - tf.clip_by_value(1 - image, 0.0, 1.0) ** (1 / shoulder)
             # The inverse of a mean of curves is nearly the mean of their inverses.
             x = (1 - curve) * x + curve * (0.5 - tf.sin(tf.asin(1 - 2 * x) / 3))

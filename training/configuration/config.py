@@ -59,7 +59,7 @@ class Data:
         task: one of `training.data.tasks.TASKS`.
         image_channels: 1 or 3; the images to restore are converted.
         sigma: standard deviation of the noise, 0..255; two numbers: any level between them,
-            told to the model.
+            told to the model. Of the task `camera`: of those pictures that get white noise.
         validation_sigma: noise of the validation images, 0..255.
         scale: pixels from sample to sample of a coarse map; of several, each crop gets one.
         validation_scale: of the validation maps.

@@ -13,6 +13,7 @@ from deepam_tf.data.noise import (
     estimate_noise_stddev,
     estimate_poisson_gaussian,
 )
+from tests import helpers
 
 
 @pytest.mark.parametrize("sigma", [15, 25, 50, 75])
@@ -95,7 +96,7 @@ def camera_noise(rng, shape, stddev):
 
 @pytest.mark.parametrize("sigma", [5, 15, 25, 50])
 def test_white_noise_is_recognised_and_measured_in_colour(rng, sigma):
-    clean = image_io.read(PICTURE).pixels
+    clean = helpers.color_photograph()
     found = estimate_noise(clean + sigma / 255 * rng.normal(size=clean.shape))
     assert found.kind == "white"
     assert 255 * found.stddev == pytest.approx(sigma, rel=0.1)
@@ -110,7 +111,7 @@ def test_camera_noise_is_recognised_and_measured(rng, sigma):
 
 
 def test_a_clean_photograph_is_not_taken_for_a_noisy_one():
-    found = estimate_noise(image_io.read(PICTURE).pixels)
+    found = estimate_noise(helpers.color_photograph())
     assert 255 * found.stddev < 4
 
 
@@ -125,7 +126,7 @@ def test_where_the_noise_is_strong_is_said_in_words(rng):
 
 @pytest.mark.parametrize(("bar", "channels"), [(0.0, 3), (1.0, 3), (0.4, 3), (0.0, 1)])
 def test_bars_of_a_letterbox_are_left_out(rng, bar, channels):
-    clean = image_io.read(PICTURE).pixels[:200, :, :channels]
+    clean = helpers.color_photograph()[:200, :, :channels]
     noisy = clean + 15 / 255 * rng.normal(size=clean.shape)
     boxed = np.pad(noisy, [(150, 150), (0, 0), (0, 0)], constant_values=bar)
     found = estimate_noise(boxed)
@@ -143,7 +144,7 @@ def test_bars_of_a_letterbox_are_left_out(rng, bar, channels):
 @pytest.mark.parametrize(("quality", "least"), [(90, 7.0), (70, 4.5), (40, 3.0)])
 def test_noise_that_jpeg_has_quantised_is_found(rng, quality, least):
     """Of a level of 10 JPEG leaves less the lower its quality; what is left is measured."""
-    clean = image_io.read(PICTURE).pixels
+    clean = helpers.color_photograph()
     noisy = np.clip(255 * clean + 10 * rng.normal(size=clean.shape), 0, 255).round()
     _, encoded = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR) / 255.0

@@ -162,3 +162,43 @@ def test_threads_share_one_model(gray, monkeypatch):
 def test_what_does_not_go_together_is_refused(gray, arguments, message):
     with pytest.raises(ValueError, match=rf"{message}.*"):
         deepam_tf.restore_picture(gray, **arguments)
+
+
+def camera_noisy(rng, channels: int) -> Picture:
+    noise = rng.normal(size=(50, 66, channels))
+    noise = sum(noise[y : y + 48, x : x + 64] for y in range(3) for x in range(3)) / 3
+    pixels = noisy(rng, 0.0, channels) + np.float32(0.04) * noise
+    return Picture(pixels.astype(np.float32), None, np.dtype("uint8"))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_camera_noise_goes_through_its_own_weights(rng, channels):
+    given = camera_noisy(rng, channels)
+    result = deepam_tf.restore_picture(given)
+    assert result.model_name == "denoise_camera"
+    assert result.noise.kind == "camera"
+    assert result.picture.pixels.shape == given.pixels.shape
+    assert "camera noise" in str(result.notes[0])
+    # A model that was asked for is taken, and told one level.
+    assert deepam_tf.restore_picture(given, model="denoise_gray").model_name == "denoise_gray"
+
+
+def test_a_picture_without_noise_comes_back_as_it_is():
+    clean = np.tile(np.linspace(0.2, 0.7, 64, dtype=np.float32)[:, None, None], [1, 64, 3])
+    given = Picture(clean, None, np.dtype("uint8"))
+    result = deepam_tf.restore_picture(given)
+    assert result.picture is given
+    assert result.noise.kind == "none"
+    assert [str(note) for note in result.notes] == ["no noise found"]
+
+
+def test_strength_scales_the_level_that_is_told(gray):
+    model = deepam_tf.load_pretrained("denoise_gray")
+    for strength in (0.5, 2.0):
+        result = deepam_tf.restore_picture(gray, noise=0.1, strength=strength)
+        parts = deepam_tf.restore(model, gray.pixels, noise_stddev=0.1 * strength)
+        np.testing.assert_allclose(result.picture.pixels, parts, atol=1e-5)
+    unchanged = deepam_tf.restore_picture(gray, noise=0.1, strength=0.0).picture
+    np.testing.assert_array_equal(unchanged.pixels, gray.pixels)
+    with pytest.raises(ValueError, match=r"`strength`.*Received"):
+        deepam_tf.restore_picture(gray, noise=0.1, strength=0.5, model="denoise_gray_s25")
