@@ -1,9 +1,9 @@
 """How much noise has a photograph? What the network for camera noise says of it.
 
 No measure of single blocks tells the grain of a camera from fine texture. A network that was
-trained to do just that does: what it removes from a few windows of the picture is the noise. It
-was told in training levels that were wrong by a factor, so that what it removes hardly depends on
-the level it is told, as long as that is not too low.
+trained to do just that does: what it removes from a few windows of the picture is the noise. How
+much that is depends on the level it is told, but less than in proportion: the level at which both
+agree is the picture's.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from deepam_tf.data.noise import NoiseEstimate, estimate_noise, noise_by_brightn
 
 __all__ = ["measure_noise", "to_three_channels"]
 
-_WINDOW, _ROWS = 128, 3  # side of the windows in pixels, and how many there are along each axis
-_FIRST, _STEP, _MOST = 12 / 255, 2.5, 80 / 255  # levels that are told, until one is high enough
-_HIGH_ENOUGH = 0.6  # of the level told is removed at most, if it was above the true one
-_REMOVED = 0.72  # share of the true level that is removed then: the rest is lost in the picture
+_WINDOW, _ROWS, _COLUMNS = 96, 2, 3  # side of the windows in pixels, and how many there are
+_FIRST, _MOST = 12 / 255, 60 / 255  # the level told first: above that of most photographs
+_LEVEL = 1.55  # of what is removed: the rest is lost in the picture
+_NEAR, _MOST_STEPS = 0.1, 8  # relative change from where on two levels agree
 
 
 def measure_noise(
@@ -31,7 +31,7 @@ def measure_noise(
     """Find out what noise a photograph has, with the help of a network for camera noise.
 
     White noise is recognised and measured by `estimate_noise`. Of all else the network says how
-    much is noise, from nine windows of 128x128 pixels.
+    much is noise, from six windows of 96x96 pixels.
 
     Args:
         pixels: `[H, W, C]`, floating, in [0, 1], C 1 or 3.
@@ -56,16 +56,17 @@ def measure_noise(
     windows = _windows(to_three_channels(pixels), mask)
     if not windows:
         return found
-    told = max(_FIRST, min(2 * found.stddev, _MOST))
-    while True:
+    told = min(max(2 * found.stddev, _FIRST), _MOST)
+    for _ in range(_MOST_STEPS):
         restored = [restore(window, noise_stddev=told) for window in windows]
         removed = [window - x for window, x in zip(windows, restored, strict=True)]
-        level = float(np.sqrt(np.mean([np.mean(np.square(x)) for x in removed])))
-        if level < _HIGH_ENOUGH * told or told >= _MOST:
+        level = _LEVEL * float(np.sqrt(np.mean([np.mean(np.square(x)) for x in removed])))
+        agree = abs(level - told) <= _NEAR * told
+        told = min(level, _MOST)
+        if agree or told == 0:
             break
-        told = min(_STEP * told, _MOST)
-    flat = (np.concatenate([x.reshape(-1, 3) for x in part]) for part in (restored, removed))
-    return noise_by_brightness("camera", *flat, factor=1 / _REMOVED)
+    pixels, noise = (np.concatenate([x.reshape(-1, 3) for x in y]) for y in (restored, removed))
+    return noise_by_brightness("camera", pixels, noise, factor=_LEVEL)
 
 
 def to_three_channels(pixels: np.ndarray) -> np.ndarray:
@@ -79,8 +80,8 @@ def _windows(pixels: np.ndarray, mask: np.ndarray | None) -> list[np.ndarray]:
     seen = np.ones([height, width], bool) if mask is None else mask.reshape(height, width) > 0
     seen &= np.any(pixels > 0, axis=-1) & np.any(pixels < 1, axis=-1)
     tops, lefts = (
-        np.unique(np.linspace(0, max(size - _WINDOW, 0), _ROWS).astype(int) // 2 * 2)
-        for size in (height, width)
+        np.unique(np.linspace(0, max(size - _WINDOW, 0), 2 * count + 1)[1::2].astype(int) // 2 * 2)
+        for size, count in ((height, _ROWS), (width, _COLUMNS))
     )
     places = [
         (slice(top, top + _WINDOW), slice(left, left + _WINDOW)) for top in tops for left in lefts

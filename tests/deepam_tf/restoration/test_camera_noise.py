@@ -1,0 +1,80 @@
+"""What the network for camera noise is asked, and what is made of its answer."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+import deepam_tf
+from deepam_tf.restoration.camera_noise import measure_noise
+from deepam_tf.restoration.tiles import Restorer
+from tests import helpers
+
+
+def correlated(rng, shape) -> np.ndarray:
+    noise = cv2.GaussianBlur(rng.standard_normal(shape).astype(np.float32), (0, 0), 0.9)
+    return noise / noise.std()
+
+
+class Knowing:
+    """A restorer that knows the picture, and removes more of its noise the more it is told."""
+
+    def __init__(self, clean: np.ndarray, level: float) -> None:
+        self.clean, self.level = clean, level
+
+    def __call__(self, window, *, noise_stddev):
+        share = (noise_stddev / self.level) ** 0.4 / 1.55
+        return window - min(share, 1.0) * (window - self.clean)
+
+
+@pytest.mark.parametrize("sigma", [2, 10, 30])
+def test_the_level_is_where_told_and_removed_agree(rng, sigma):
+    clean = np.full((96, 96, 3), 0.5, np.float32)
+    noisy = clean + sigma / 255 * correlated(rng, clean.shape)
+    found = measure_noise(noisy, Knowing(clean, sigma / 255))
+    assert found.kind == "camera"
+    assert 255 * found.stddev == pytest.approx(sigma, rel=0.12)
+
+
+def test_nothing_removed_is_no_noise(rng):
+    clean = cv2.GaussianBlur(rng.uniform(size=(96, 96, 3)).astype(np.float32), (0, 0), 4)
+    assert measure_noise(clean, lambda window, noise_stddev: window).kind == "none"
+
+
+def test_hidden_windows_are_not_shown_to_the_network(rng):
+    noisy = 0.5 + 0.05 * correlated(rng, (384, 384, 3))
+    noisy[192:] = 0.25 + 0.05 * correlated(rng, (192, 384, 3))
+    mask = np.zeros((384, 384))
+    mask[:192] = 1
+    seen = []
+
+    def restore(window, *, noise_stddev):
+        seen.append(window.mean())
+        return np.zeros_like(window) + 0.5
+
+    measure_noise(noisy, restore, mask=mask)
+    assert seen
+    assert min(seen) > 0.4
+
+
+@pytest.mark.slow
+def test_the_shipped_weights_find_camera_noise_and_spare_a_clean_picture(rng):
+    """The photograph with correlated noise gains 3 dB or more; without, it stays what it is."""
+    clean = helpers.color_photograph()
+    restorer = Restorer(deepam_tf.load_pretrained("denoise_camera"))
+
+    def psnr(image):
+        return float(deepam_tf.metrics.psnr(clean[None], np.clip(image, 0, 1)[None])[0])
+
+    noisy = np.round(255 * np.clip(clean + 10 / 255 * correlated(rng, clean.shape), 0, 1)) / 255
+    noisy = noisy.astype(np.float32)
+    found = measure_noise(noisy, restorer)
+    assert found.kind == "camera"
+    assert 255 * found.stddev == pytest.approx(10, rel=0.35)
+    restored = restorer(noisy, noise_stddev=found.stddev)
+    assert psnr(restored) > psnr(noisy) + 3
+    _, encoded = cv2.imencode(".jpg", 255 * clean, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    stored = cv2.imdecode(encoded, cv2.IMREAD_COLOR).astype(np.float32) / 255
+    result = deepam_tf.restore_picture(deepam_tf.image_io.Picture(stored, None, np.dtype("uint8")))
+    assert psnr(result.picture.pixels) > psnr(stored) - 0.3
