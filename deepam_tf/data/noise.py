@@ -72,7 +72,7 @@ class NoiseEstimate:
     Example:
         >>> noisy = 0.5 + 0.1 * np.random.default_rng(0).standard_normal([128, 128, 3])
         >>> str(deepam_tf.noise.estimate_noise(noisy))
-        'sigma 25.5: white noise'
+        'sigma 25.5 (white noise)'
     """
 
     kind: Literal["none", "white", "camera"]
@@ -84,16 +84,17 @@ class NoiseEstimate:
         """In words, the level on the 0..255 scale."""
         if self.kind == "none":
             return "no noise found"
-        words = f"sigma {255 * self.stddev:.1f}: {self.kind} noise"
-        if self.kind == "white" or len(self.stddevs) < 2:
-            return words
-        third = max(len(self.stddevs) // 3, 1)
-        dark, bright = np.mean(self.stddevs[:third]), np.mean(self.stddevs[-third:])
-        if dark > _MUCH_STRONGER * bright:
-            return f"{words}, strong in the shadows"
-        if bright > _MUCH_STRONGER * dark:
-            return f"{words}, strong in the lights"
-        return f"{words}, in shadows and lights alike"
+        words = f"{self.kind} noise"
+        if self.kind == "camera" and len(self.stddevs) > 1:
+            third = max(len(self.stddevs) // 3, 1)
+            dark, bright = np.mean(self.stddevs[:third]), np.mean(self.stddevs[-third:])
+            if dark > _MUCH_STRONGER * bright:
+                words += ", strong in the shadows"
+            elif bright > _MUCH_STRONGER * dark:
+                words += ", strong in the lights"
+            else:
+                words += ", in shadows and lights alike"
+        return f"sigma {255 * self.stddev:.1f} ({words})"
 
 
 def estimate_noise(image: np.ndarray, *, mask: np.ndarray | None = None) -> NoiseEstimate:
@@ -221,7 +222,7 @@ def noise_by_brightness(
         >>> pixels = np.linspace(0, 1, 3000).reshape(-1, 1)
         >>> noise = 0.1 * (1 - pixels) * (-1) ** np.arange(3000).reshape(-1, 1)
         >>> str(deepam_tf.noise.noise_by_brightness("camera", pixels, noise))
-        'sigma 14.7: camera noise, strong in the shadows'
+        'sigma 14.7 (camera noise, strong in the shadows)'
     """
     square = factor**2 * np.mean(np.square(noise), axis=-1)
     level = float(np.sqrt(np.mean(square)))
