@@ -168,7 +168,7 @@ def denoising_crops(
 
 
 def camera_crops(
-    images: list[np.ndarray],
+    images: list[np.ndarray] | PictureStream,
     *,
     crop_size: int,
     batch_size: int,
@@ -184,7 +184,7 @@ def camera_crops(
     they find noise in a clean picture, and a network that relied on them would pass that on.
 
     Args:
-        images: uint8 or uint16 arrays `[H, W, 3]`, none smaller than
+        images: uint8 or uint16 arrays `[H, W, 3]`, or a stream of such, none smaller than
             `CameraSimulator.source_size(crop_size)`.
         crop_size: side of the square crops in pixels.
         batch_size: crops in a batch.
@@ -222,7 +222,7 @@ def camera_crops(
         return *observed, {"restored": tf.fill([crop_size, crop_size], weight)}
 
     return random_crops(
-        [images],
+        images if isinstance(images, PictureStream) else [images],
         observe,
         crop_size=camera.source_size(crop_size),
         batch_size=batch_size,

@@ -54,7 +54,7 @@ def open_examples(
     return open_shards(
         sources,
         task.parts,
-        crop_size=values.crop_size,
+        crop_size=task.source_size(values),
         buffer_bytes=values.stream_megabytes * 2**20,
     )
 

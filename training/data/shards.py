@@ -125,7 +125,7 @@ def _write_shard(path: pathlib.Path, files: list[Paths], *, values: Data) -> Ind
             for paths in files:
                 item = task.read(paths, values)
                 parts = item if isinstance(item, tuple) else (item,)
-                if min(parts[0].shape[:2]) < values.crop_size:
+                if min(parts[0].shape[:2]) < task.source_size(values):
                     continue
                 record = _record(str(paths[0]), parts, task.parts)
                 writer.write(record)

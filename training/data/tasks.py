@@ -281,7 +281,7 @@ def _camera(values: Data) -> degradations.CameraSimulator:
 
 def _camera_crops(examples: Examples, config: TrainingConfig, first_batch: int):
     return data.camera_crops(
-        examples.items,
+        examples.source(),
         camera=_camera(config.data),
         weigh_levels=config.data.weigh_levels,
         crop_size=config.data.crop_size,
