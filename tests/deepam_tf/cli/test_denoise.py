@@ -202,14 +202,13 @@ def test_colour_and_gray_take_weights_of_their_own(tmp_path, capsys, monkeypatch
     folder = tmp_path / "in"
     folder.mkdir()
     gray = cv2.cvtColor(scene, cv2.COLOR_BGR2GRAY) if scene.ndim == 3 else scene
-    noise = rng.normal(0, 10, (*gray.shape, 3))
     cv2.imwrite(str(folder / "a_gray.png"), gray)
     cv2.imwrite(str(folder / "b_threefold.png"), np.repeat(gray[..., None], 3, axis=-1))
     assert in_process(capsys, "denoise", folder, tmp_path / "out")[0] == 0
     assert loaded == ["denoise_gray"]
     threefold = cv2.imread(str(tmp_path / "out" / "b_threefold.png"))
     np.testing.assert_array_equal(threefold[..., 0], threefold[..., 2])
-    color = np.clip(gray[..., None] + noise, 0, 255).astype(np.uint8)
+    color = rng.normal([90, 120, 150], 10, (*gray.shape, 3)).astype(np.uint8)
     cv2.imwrite(str(folder / "c_color.png"), color)
     assert in_process(capsys, "denoise", folder, tmp_path / "more")[0] == 0
     assert loaded[1:] == ["denoise_color"]  # the others are there already
