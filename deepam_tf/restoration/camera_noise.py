@@ -14,12 +14,15 @@ import numpy as np
 
 from deepam_tf.data.noise import NoiseEstimate, estimate_noise, noise_by_brightness
 
-__all__ = ["measure_noise", "to_three_channels"]
+__all__ = ["level_to_tell", "measure_noise", "to_three_channels"]
 
 _WINDOW, _ROWS, _COLUMNS = 96, 2, 3  # side of the windows in pixels, and how many there are
 _FIRST, _MOST = 12 / 255, 60 / 255  # the level told first: above that of most photographs
-_LEVEL = 1.55  # of what is removed: the rest is lost in the picture
+_LEVEL = 1.7  # of what is removed: the rest is lost in the picture
 _NEAR, _MOST_STEPS = 0.1, 8  # relative change from where on two levels agree
+
+# From the first level to the second noise gets certain, and the network is told so much more.
+_DOUBTFUL, _CERTAIN, _MORE = 4 / 255, 5.5 / 255, 0.6
 
 
 def measure_noise(
@@ -67,6 +70,29 @@ def measure_noise(
             break
     pixels, noise = (np.concatenate([x.reshape(-1, 3) for x in y]) for y in (restored, removed))
     return noise_by_brightness("camera", pixels, noise, factor=_LEVEL)
+
+
+def level_to_tell(estimate: NoiseEstimate) -> float:
+    """What a network for camera noise is told of an estimate.
+
+    More than was found where there is no doubt that it is noise: photographs of cameras are
+    softer than those that the network has learnt from, and gain by it, while a level that is too
+    high changes little. What might be the texture of a clean picture is told as it is.
+
+    Args:
+        estimate: what `measure_noise` returns.
+
+    Returns:
+        The level, in the picture's units.
+
+    Example:
+        >>> from deepam_tf.noise import NoiseEstimate
+        >>> tell = deepam_tf.restoration.camera_noise.level_to_tell
+        >>> [round(255 * tell(NoiseEstimate("camera", x / 255, (), ()))) for x in (2, 10)]
+        [2, 16]
+    """
+    certain = (estimate.stddev - _DOUBTFUL) / (_CERTAIN - _DOUBTFUL)
+    return estimate.stddev * (1 + _MORE * min(max(certain, 0.0), 1.0))
 
 
 def to_three_channels(pixels: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from deepam_tf.data.noise import (
 from deepam_tf.files.pairs import to_channels
 from deepam_tf.files.pictures import Picture
 from deepam_tf.networks.deepam import DeepAM
-from deepam_tf.restoration.camera_noise import measure_noise, to_three_channels
+from deepam_tf.restoration.camera_noise import level_to_tell, measure_noise, to_three_channels
 from deepam_tf.restoration.defaults import (
     CAMERA_MODEL,
     COLOR_MODEL,
@@ -344,6 +344,8 @@ def _level(noise: Noise, pixels: np.ndarray, restorer: Restorer, model_name: str
                 f"Received: {model_name!r}. {GRAY_MODEL} does."
             )
         return None
+    if noise.estimate is not None and model_name == CAMERA_MODEL:
+        return level_to_tell(noise.estimate)
     return noise.stddev() if noise.levels.gain == 0 else noise.levels.stddev_map(pixels)
 
 

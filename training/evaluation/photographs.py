@@ -11,7 +11,7 @@ import numpy as np
 
 import deepam_tf
 from deepam_tf import data, image_io
-from deepam_tf.restoration.camera_noise import measure_noise
+from deepam_tf.restoration.camera_noise import level_to_tell, measure_noise
 from deepam_tf.restoration.tiles import Restorer
 from training.evaluation.scores import NOISY, Score, means, score
 
@@ -107,7 +107,7 @@ def non_local_means(image: np.ndarray) -> np.ndarray:
 
 def blind(restorer: Restorer) -> Denoiser:
     """A network for camera noise, told what `measure_noise` finds with its help."""
-    return lambda image: restorer(image, noise_stddev=measure_noise(image, restorer).stddev)
+    return lambda image: restorer(image, noise_stddev=level_to_tell(measure_noise(image, restorer)))
 
 
 def figures(folder: pathlib.Path, restorer: Restorer) -> dict[str, float]:
