@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 __all__ = [
+    "OPPONENT",
     "NoiseEstimate",
     "PoissonGaussian",
     "estimate_noise",
@@ -29,8 +30,8 @@ _HIGH_PASS = np.array([1 - _ROOT, -(3 - _ROOT), 3 + _ROOT, -(1 + _ROOT)]) / np.s
 _LOW_PASS = np.array([1 + _ROOT, 3 + _ROOT, 3 - _ROOT, 1 - _ROOT]) / np.sqrt(32.0)
 _SUPPORT = np.ones([4, 4], np.uint8)  # what a detail sees
 
-# Luma and two differences of colour: orthonormal, so that white noise has one level in all three.
-_OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3.0], [2.0], [6.0]])
+OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3.0], [2.0], [6.0]])
+"""Luma and two differences of colour: orthonormal, so that white noise has one level in all."""
 _SCALES = (1, 2, 4)  # sides of the means
 _BLOCK, _SMALL_BLOCK = 32, 16
 _TILE, _MOST_TILES = 512, 16  # what is looked at of a large picture
@@ -132,7 +133,7 @@ def estimate_noise(image: np.ndarray, *, mask: np.ndarray | None = None) -> Nois
     """
     channels = _channels(image)
     if len(channels) == 3 and not all(np.array_equal(channels[0], x) for x in channels[1:]):
-        channels = list(np.tensordot(_OPPONENT.astype(np.float32), np.stack(channels), 1))
+        channels = list(np.tensordot(OPPONENT.astype(np.float32), np.stack(channels), 1))
         bright = channels[0] / np.float32(np.sqrt(3.0))
     else:
         channels = channels[:1] if len(channels) == 3 else channels

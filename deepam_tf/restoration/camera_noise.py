@@ -12,14 +12,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from deepam_tf.data.noise import NoiseEstimate, estimate_noise, noise_by_brightness
+from deepam_tf.data.noise import OPPONENT, NoiseEstimate, estimate_noise, noise_by_brightness
 
 __all__ = ["level_to_tell", "measure_noise", "to_three_channels"]
 
 _WINDOW, _ROWS, _COLUMNS = 96, 2, 3  # side of the windows in pixels, and how many there are
 _FIRST, _MOST = 12 / 255, 60 / 255  # the level told first: above that of most photographs
 _LEVEL = 1.7  # of what is removed: the rest is lost in the picture
-_NEAR, _MOST_STEPS = 0.1, 8  # relative change from where on two levels agree
+_NEAR, _MOST_STEPS = 0.15, 8  # relative change from where on two levels agree
+# What is removed from texture is gray: its differences of colour are less than this of its luma,
+# where those of noise are more. Noise above the level is noise, whatever its colour.
+_COLORFUL, _BEYOND_TEXTURE = 0.38, 14 / 255
 
 # From the first level to the second noise gets certain, and the network is told so much more.
 _DOUBTFUL, _CERTAIN, _MORE = 4 / 255, 5.5 / 255, 0.6
@@ -59,17 +62,33 @@ def measure_noise(
     windows = _windows(to_three_channels(pixels), mask)
     if not windows:
         return found
+    gray = all(np.ptp(window, axis=-1).max() == 0 for window in windows)
     told = min(max(2 * found.stddev, _FIRST), _MOST)
     for _ in range(_MOST_STEPS):
         restored = [restore(window, noise_stddev=told) for window in windows]
         removed = [window - x for window, x in zip(windows, restored, strict=True)]
-        level = _LEVEL * float(np.sqrt(np.mean([np.mean(np.square(x)) for x in removed])))
+        noise = np.concatenate([x.reshape(-1, 3) for x in removed])
+        share = 1.0 if gray else _share_of_noise(noise)
+        level = share * _LEVEL * float(np.sqrt(np.mean(np.square(noise))))
         agree = abs(level - told) <= _NEAR * told
         told = min(level, _MOST)
         if agree or told == 0:
             break
-    pixels, noise = (np.concatenate([x.reshape(-1, 3) for x in y]) for y in (restored, removed))
-    return noise_by_brightness("camera", pixels, noise, factor=_LEVEL)
+    return noise_by_brightness(
+        "camera",
+        np.concatenate([x.reshape(-1, 3) for x in restored]),
+        noise,
+        factor=share * _LEVEL,
+    )
+
+
+def _share_of_noise(removed: np.ndarray) -> float:
+    """What part of the level of removed pixels, `[N, 3]`, is that of noise; 1 unless in doubt."""
+    luma, *colors = np.sqrt(np.mean(np.square(removed @ OPPONENT.T), axis=0))
+    level = _LEVEL * float(np.sqrt(np.mean(np.square(removed))))
+    if luma == 0 or level > _BEYOND_TEXTURE:
+        return 1.0
+    return float(min(np.sqrt(np.mean(np.square(colors))) / luma / _COLORFUL, 1.0) ** 2)
 
 
 def level_to_tell(estimate: NoiseEstimate) -> float:

@@ -46,6 +46,15 @@ def test_more_is_told_of_what_is_certainly_noise():
     assert np.all(np.diff(told) > 0)
 
 
+def test_gray_that_is_removed_from_a_colour_picture_is_texture(rng):
+    clean = np.full((96, 96, 3), 0.5, np.float32) + np.float32([0.1, 0.0, 0.0])
+    gray = np.repeat(correlated(rng, (96, 96, 3))[..., :1], 3, axis=-1)
+    colors = correlated(rng, clean.shape)
+    for noise, low, high in ((gray, 0.0, 1.0), (colors, 4.0, 6.5)):
+        found = measure_noise(clean + 5 / 255 * noise, Knowing(clean, 5 / 255))
+        assert low <= 255 * found.stddev <= high
+
+
 def test_nothing_removed_is_no_noise(rng):
     clean = cv2.GaussianBlur(rng.uniform(size=(96, 96, 3)).astype(np.float32), (0, 0), 4)
     assert measure_noise(clean, lambda window, noise_stddev: window).kind == "none"
