@@ -7,6 +7,11 @@ on the same cores, after one image that is not timed; with `--bfloat16` networks
 precision too, as processors with AMX or AVX512-BF16 can. Multiply-adds count convolutions and, for
 ours, ten for each conjugate gradient step and pixel, with as many steps as the images took. Peak
 memory is what the process held at most above what it held before its first image.
+
+    python -m benchmarks.denoising_cost --data BSD68 --dncnn FOLDER --sizes 640x640 4000x3000
+
+measures speed instead, ours against DnCNN's in turns, both through `Restorer`, and where the time
+goes, see `benchmarks.inference`.
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ import rich.progress
 import rich.table
 
 import deepam_tf
+from benchmarks.inference import Speed, fitted, measure_speed
 from deepam_tf import degradations, image_io
 from deepam_tf.files import atomic
 from deepam_tf.restoration.tiles import Restorer
@@ -176,6 +182,52 @@ def plot(costs: list[Cost], title: str):
     return figure
 
 
+def _speeds(args: argparse.Namespace, names: list[str], precisions: list[str]) -> list:
+    """`(name, Speed)` of every model, size and precision."""
+    if args.dncnn is None:
+        raise ValueError("--sizes compares with DnCNN. Received: no --dncnn.")
+    clean = next(iter(read_images(args.data).values()))
+    found = []
+    for size in args.sizes:
+        width, height = (int(x) for x in size.split("x"))
+        noisy = fitted(clean, height, width)
+        noisy = noisy + degradations.benchmark_noise(noisy.shape, SIGMA / 255, 0)
+        for name in names:
+            for precision in precisions:
+                weights = args.dncnn / f"sigma{SIGMA}.npz"
+                speed = measure_speed(name, precision, noisy, SIGMA / 255, weights, args.rounds)
+                found.append((name, speed))
+    return found
+
+
+def _speed_table(found: list[tuple[str, Speed]]) -> rich.table.Table:
+    table = rich.table.Table(
+        "model", "size", "computed", "s", "DnCNN s", "times as fast", "in core time", "solves",
+        "of bare convolutions' speed",
+    )  # fmt: skip
+    for name, speed in found:
+        ours = speed.ours
+        table.add_row(
+            name if speed.precision == "float32" else f"{name}, {speed.precision}",
+            speed.size,
+            f"{speed.computed:.2f}",
+            f"{ours[0]:.2f}",
+            f"{speed.dncnn[0]:.2f}",
+            *(f"{peer / own:.2f}" for peer, own in zip(speed.dncnn, ours, strict=True)),
+            f"{100 * (1 - speed.networks[1] / ours[1]):.0f} %",
+            f"{100 * speed.convolutions[1] / ours[1]:.0f} %",
+        )
+    return table
+
+
+def _size(text: str) -> str:
+    """`WIDTHxHEIGHT`."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"a size is WIDTHxHEIGHT. Received: {text}")
+    return text
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(
@@ -188,10 +240,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--bfloat16", action="store_true", help="networks in bfloat16 too")
     parser.add_argument("--every", type=int, default=1, help="use every n-th image (1)")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results"))
+    parser.add_argument(
+        "--sizes", type=_size, nargs="*", help="WIDTHxHEIGHT: speed against DnCNN, and nothing else"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="of --sizes (3)")
     args = parser.parse_args(argv)
     names = models_for(SIGMA / 255, args.model)
-    names += ["DnCNN"] * (args.dncnn is not None)
     precisions = ["float32"] + ["bfloat16"] * args.bfloat16
+    if args.sizes:
+        try:
+            print_whole(rich.console.Console(), _speed_table(_speeds(args, names, precisions)))
+        except (image_io.ImageFileError, OSError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        return 0
+    names += ["DnCNN"] * (args.dncnn is not None)
     methods = [(name, precision) for name in names for precision in precisions]
     methods += [("BM3D", "float32")] * args.bm3d
     run = functools.partial(measure, folder=args.data, dncnn=args.dncnn, every=args.every)

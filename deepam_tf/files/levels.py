@@ -6,6 +6,8 @@ import numpy as np
 
 __all__ = ["from_unit", "to_unit"]
 
+_ROWS = 64
+
 
 def to_unit(values: np.ndarray, white: float | None = None) -> np.ndarray:
     """Integers to [0, 1], 0 staying 0.
@@ -33,7 +35,8 @@ def to_unit(values: np.ndarray, white: float | None = None) -> np.ndarray:
     white = np.iinfo(values.dtype).max if white is None else white
     if values.dtype.itemsize > 2:  # float32 does not hold them
         return (values / np.float64(white)).astype(np.float32)
-    return values.astype(np.float32) / np.float32(white)
+    # Without a copy of the integers as floats: pictures are large.
+    return np.divide(values, np.float32(white), dtype=np.float32, casting="unsafe")
 
 
 def from_unit(values: np.ndarray, dtype: np.dtype | type, white: float | None = None) -> np.ndarray:
@@ -59,5 +62,11 @@ def from_unit(values: np.ndarray, dtype: np.dtype | type, white: float | None = 
         raise TypeError(f"`dtype` must be an unsigned integer. Received: {dtype}.")
     white = np.iinfo(dtype).max if white is None else white
     precise = np.float32 if dtype.itemsize <= 2 else np.float64
-    clipped = np.clip(np.asarray(values, precise), 0.0, 1.0)
-    return np.rint(clipped * precise(white)).astype(dtype)
+    values = np.asarray(values)
+    integers = np.empty(values.shape, dtype)
+    # In parts, or a large picture would be there three times more.
+    source, target = np.atleast_1d(values), np.atleast_1d(integers)
+    for start in range(0, len(source), _ROWS):
+        part = source[start : start + _ROWS].astype(precise)
+        target[start : start + _ROWS] = np.rint(np.clip(part, 0.0, 1.0) * precise(white))
+    return integers

@@ -55,7 +55,7 @@ def _files(name: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path]:
     folder = pathlib.Path(name)
     if (folder / CARD_FILE).is_file():
         return folder / CARD_FILE, folder / WEIGHTS_FILE
-    near = difflib.get_close_matches(str(name), list_pretrained(), n=1, cutoff=0.0)
+    near = difflib.get_close_matches(str(name), list_pretrained(), n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(
         f"The name must be one of {list_pretrained()}, or a folder that `save_pretrained` wrote. "

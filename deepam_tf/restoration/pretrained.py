@@ -43,18 +43,26 @@ __all__ = [
 ]
 
 
+_OVERRIDES = frozenset(
+    {"dtype", "max_steps", "method", "name", "preconditioner", "rtol", "trainable"}
+)
+"""Arguments of `DeepAM` that change nothing of what its weights mean."""
+
+
 def load_pretrained(name: str | os.PathLike, /, **overrides: Any) -> DeepAM:
     """A model with trained weights.
 
     Args:
         name: one of `list_pretrained()`, or a folder that `save_pretrained` wrote.
-        **overrides: arguments of `DeepAM` to change: `rtol`, `max_steps`, `dtype`, `name`.
+        **overrides: arguments of `DeepAM` to change: how solves are done (`method`, `rtol`,
+            `max_steps`, `preconditioner`), `dtype` and `name`.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: if there is no such name or folder, or its files are damaged.
+        ValueError: if there is no such name or folder, its files are damaged, or the weights
+            do not fit a model with these arguments.
 
     Example:
         >>> model = deepam_tf.load_pretrained("denoise_gray_s25")
@@ -83,6 +91,12 @@ def read_pretrained(path: pathlib.Path, card: dict[str, Any], /, **overrides: An
         data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path}: the weights cannot be read ({error.strerror}).") from error
+    wrong = sorted(overrides.keys() - _OVERRIDES)
+    if wrong:
+        raise ValueError(
+            f"Weights fit one model: of its arguments {sorted(_OVERRIDES)} may be others. "
+            f"Received: {', '.join(wrong)}. Build a DeepAM to train it."
+        )
     if hashlib.sha256(data).hexdigest() != card["sha256"]:
         raise ValueError(
             f"{path}: the weights are damaged, their checksum differs from the card's. Reinstall, "

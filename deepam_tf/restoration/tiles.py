@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
+import cv2
 import keras
 import numpy as np
 import tensorflow as tf
@@ -19,6 +21,9 @@ __all__ = ["Restorer", "restore"]
 Denoiser = Callable[[tf.Tensor], tf.Tensor]
 
 _WINDOW_BYTES = 512 * 2**20  # what the feature maps of a window may take
+_COMPILED_FROM = 8e6  # pixels in windows of one size: what XLA takes to compile is won back
+_SOLVED_AT_ONCE = 16e6  # pixels of all channels, each of which takes 145 bytes
+_BEYOND_HOLES = 64  # pixels: what comes from further away has faded
 _LEAST_TILE = 64
 _SIGMAS = 8.0  # no noise reaches so many standard deviations
 
@@ -31,7 +36,8 @@ class Restorer:
     pixel, with an influence that falls off as `exp(-sqrt(gamma) distance)`. Results therefore
     differ from a run in one piece by less than half a gray level. Models with a mask have holes,
     where `gamma` is 0 and nothing falls off: their networks run in windows, their solves on the
-    whole picture, and a hole may be of any size.
+    whole picture (beyond 16 megapixels in windows that see across the widest hole, where such
+    fit), and a hole may be of any size.
 
     Weights are read at every call: what is trained between two calls counts. Safe to call from
     several threads.
@@ -50,6 +56,9 @@ class Restorer:
             super resolution", CVPR 2016). The errors of the eight are partly independent: the
             mean is 0.05 to 0.2 dB closer to the truth, and takes eight times as long.
         rtol: relative tolerance of the solves; by default the model's.
+        jit_compile: whether XLA compiles the solves for the size of the windows, which takes
+            seconds and then takes a third of their time; by default in pictures beyond 8
+            megapixels. They are Chebyshev iterations then, whose errors are smaller.
 
     Raises:
         ValueError: if `tile` is not positive, `overlap` is negative, or `rtol` not positive.
@@ -69,6 +78,7 @@ class Restorer:
         overlap: int | None = None,
         self_ensemble: bool = False,
         rtol: float | None = None,
+        jit_compile: bool | None = None,
     ) -> None:
         if (tile is not None and tile < 1) or (overlap is not None and overlap < 0):
             raise ValueError(
@@ -82,6 +92,7 @@ class Restorer:
         self.tile = tile
         self.overlap = self._engine.overlap if overlap is None else overlap
         self.self_ensemble = self_ensemble
+        self.jit_compile = jit_compile
         self.image_channels = self._engine.channels["image"]
         self._companions = {
             name: count for name, count in self._engine.channels.items() if name != "image"
@@ -105,12 +116,22 @@ class Restorer:
             The number of its windows, for a model with a mask times that of its iterations.
         """
         batch = 1 if channels is None else channels // self.image_channels
-        windows = self._windows(height, width, batch)
+        windows = self.windows(height, width, batch)
         if not self._engine.has_holes:
             return len(windows)
         return len(windows) * len(self._engine.iterations) * (8 if self.self_ensemble else 1)
 
-    def _windows(self, height: int, width: int, batch: int) -> list[Window]:
+    def windows(self, height: int, width: int, batch: int = 1) -> list[Window]:
+        """The windows that an image is cut into.
+
+        Args:
+            height: of the image in pixels.
+            width: of the image in pixels.
+            batch: how many channels a model of one restores at the same time.
+
+        Returns:
+            The windows, all of one size, row by row.
+        """
         tile = self.tile
         if tile is None:
             side = math.isqrt(_WINDOW_BYTES // (self._engine.bytes_per_pixel() * batch))
@@ -125,6 +146,7 @@ class Restorer:
         guide: np.ndarray | None = None,
         mask: np.ndarray | None = None,
         on_tile: Callable[[], object] = lambda: None,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """Restore one image.
 
@@ -137,9 +159,11 @@ class Restorer:
             mask: `[H, W, 1]` in [0, 1], 0 where the image has a hole; for models built with
                 `mask`, and only for them.
             on_tile: called after each tile, for a progress bar.
+            out: where the result goes, float32 of the image's shape; it may be the image
+                itself, which then is no more, and a large picture takes half the memory.
 
         Returns:
-            `[H, W, C]` float32, not clipped.
+            `[H, W, C]` float32, not clipped; `out` where it was given.
 
         Raises:
             TypeError: if `image` is not floating.
@@ -148,6 +172,106 @@ class Restorer:
                 wanted, negative, not finite or of another size; or if something is in other
                 units than [0, 1], as pictures of 0..255 are.
         """
+        image, companions = self._checked(image, noise_stddev, guide, mask)
+        if out is not None and (out.shape != image.shape or out.dtype != np.float32):
+            raise ValueError(
+                "`out` must be float32 and have the shape of `image`. "
+                f"Received: {out.dtype}, {out.shape} and {image.shape}."
+            )
+        overwritten = out is not None
+        out = np.empty(image.shape, np.float32) if out is None else out
+        self._into(out, image, companions, on_tile, overwritten=overwritten)
+        return out
+
+    def _into(self, out, image, companions, on_tile, *, overwritten: bool = False) -> None:
+        """Restore an image into `out`."""
+        if self._engine.has_holes:
+            out[...] = self._mean(
+                lambda *moved: self._by_iterations(*moved, on_tile), image, companions
+            )
+            return
+        batch = image.shape[-1] // self.image_channels
+        windows = self.windows(*image.shape[:2], batch)
+        pixels = len(windows) * math.prod(windows[0].shape) * batch
+        restore_window = functools.partial(self._restored, self._run_for(pixels))
+        for strip, window in _strips(image, windows, overwritten=overwritten):
+            here = _seen(companions, window)
+            result = self._mean(restore_window, strip[:, window.seen[1]], here)
+            out[window.kept] = result[window.inside]
+            on_tile()
+
+    def restore_all(
+        self,
+        images: Sequence[np.ndarray],
+        *,
+        noise_stddev: Sequence[float | np.ndarray] | float | None = None,
+        guides: Sequence[np.ndarray] | None = None,
+        masks: Sequence[np.ndarray] | None = None,
+    ) -> list[np.ndarray]:
+        """Restore several images; small ones of the same size in one run.
+
+        Args:
+            images: as `__call__` takes them.
+            noise_stddev: of all of them, or one for each.
+            guides: one for each image.
+            masks: one for each image.
+
+        Returns:
+            What `__call__` returns, for each image.
+
+        Raises:
+            TypeError: see `__call__`.
+            ValueError: see `__call__`; also if there are not as many of one as of the other.
+
+        Example:
+            >>> restorer = deepam_tf.Restorer(deepam_tf.DeepAM(1, filters=4, depth=3))
+            >>> small, wide = np.zeros([9, 8, 1]), np.zeros([9, 20, 1])
+            >>> [x.shape for x in restorer.restore_all([small, wide, small])]
+            [(9, 8, 1), (9, 20, 1), (9, 8, 1)]
+        """
+        count = len(images)
+        one_level = noise_stddev is None or isinstance(noise_stddev, (int, float))
+        beside = [
+            [noise_stddev] * count if one_level else noise_stddev,
+            *([None] * count if x is None else x for x in (guides, masks)),
+        ]
+        if any(len(x) != count for x in beside):
+            raise ValueError(
+                "There must be one noise level, guide and mask for each image. Received: "
+                f"{', '.join(str(len(x)) for x in beside)} for {count} images."
+            )
+        given = [self._checked(*one) for one in zip(images, *beside, strict=True)]
+        restored = [np.empty(image.shape, np.float32) for image, _ in given]
+        alike: dict[tuple, list[int]] = {}
+        for i, (image, companions) in enumerate(given):
+            shapes = tuple((name, x.shape) for name, x in companions.items())
+            alike.setdefault((image.shape, shapes), []).append(i)
+        for (shape, _), group in alike.items():
+            channels = shape[-1] // self.image_channels
+            fit = len(self.windows(*shape[:2], channels)) == 1
+            size = _WINDOW_BYTES // (
+                self._engine.bytes_per_pixel() * channels * shape[0] * shape[1]
+            )
+            run = self._run_for(len(group) * channels * shape[0] * shape[1])
+            alone = not fit or size < 2 or self.self_ensemble or self._engine.has_holes
+            for start in range(0, len(group), 1 if alone else size):
+                part = group[start : start + (1 if alone else size)]
+                if len(part) == 1:
+                    image, companions = given[part[0]]
+                    self._into(restored[part[0]], image, companions, lambda: None)
+                    continue
+                inputs = {
+                    name: np.repeat([given[i][1][name] for i in part], channels, axis=0)
+                    for name in given[part[0]][1]
+                }
+                inputs["image"] = np.concatenate([self._as_batch(given[i][0]) for i in part])
+                results = np.split(run(inputs).numpy(), len(part))
+                for i, result in zip(part, results, strict=True):
+                    restored[i][...] = self._as_image(result, shape)
+        return restored
+
+    def _checked(self, image, noise_stddev, guide, mask) -> tuple[np.ndarray, dict]:
+        """An image and what goes into the model beside it."""
         image = np.asarray(image)
         self._check(image)
         given = {"noise_stddev": noise_stddev, "guide": guide, "mask": mask}
@@ -158,17 +282,7 @@ class Restorer:
         }
         if self._knows_units:
             _check_units(image, companions)
-        if self._engine.has_holes:
-            return self._mean(
-                lambda *moved: self._by_iterations(*moved, on_tile), image, companions
-            )
-        restored = np.empty(image.shape, np.float32)
-        for window in self._windows(*image.shape[:2], image.shape[-1] // self.image_channels):
-            here = _seen(companions, window)
-            result = self._mean(self._restored, image[window.seen], here)
-            restored[window.kept] = result[window.inside]
-            on_tile()
-        return restored
+        return image, companions
 
     def _mean(self, restored: Callable, image: np.ndarray, companions) -> np.ndarray:
         """The restored picture, the mean over its orientations where that was asked for."""
@@ -184,17 +298,23 @@ class Restorer:
             total += np.rot90(result, -turns)[:, ::direction]
         return total / 8
 
-    def _restored(self, image: np.ndarray, companions: dict[str, np.ndarray]) -> np.ndarray:
+    def _run_for(self, pixels: int) -> Callable:
+        """How windows of one size are restored that have so many pixels together."""
+        often = pixels >= _COMPILED_FROM if self.jit_compile is None else self.jit_compile
+        return self._engine.run_often if often else self._engine.run
+
+    def _restored(self, run, image: np.ndarray, companions: dict[str, np.ndarray]) -> np.ndarray:
         """A window through the whole model."""
         inputs = {name: x[np.newaxis] for name, x in companions.items()}
         inputs["image"] = self._as_batch(image)
-        return self._as_image(self._engine.run(inputs).numpy(), image.shape)
+        return self._as_image(run(inputs).numpy(), image.shape)
 
     def _by_iterations(self, image: np.ndarray, companions, on_tile) -> np.ndarray:
         """Networks in windows, solves of the whole picture."""
         observed = self._as_batch(image)
         batch, height, width, _ = observed.shape
-        windows = self._windows(height, width, batch)
+        windows = self.windows(height, width, batch)
+        solves = _solve_windows(companions["mask"], batch * self.image_channels)
         u = observed
         for iteration in self._engine.iterations:
             maps: list[np.ndarray] = []
@@ -214,7 +334,14 @@ class Restorer:
                     whole[kept] = part[inside]
                 on_tile()
             v, gamma = maps
-            u = iteration.run_solve({"image": observed, "v": v, "gamma": gamma}).numpy()
+            solved = np.empty_like(observed)
+            for window in solves:
+                seen, kept, inside = (
+                    (slice(None), *x) for x in (window.seen, window.kept, window.inside)
+                )
+                given = {"image": observed[seen], "v": v[seen], "gamma": gamma[seen]}
+                solved[kept] = iteration.run_solve(given).numpy()[inside]
+            u = solved
         return self._as_image(u, image.shape)
 
     def _as_batch(self, image: np.ndarray) -> np.ndarray:
@@ -273,7 +400,7 @@ class Restorer:
                 f"`image` must have the model's {self.image_channels} channels. "
                 f"Received: image.shape={image.shape}."
             )
-        if not np.isfinite(image).all():
+        if not np.isfinite(image.min()) or not np.isfinite(image.max()):  # without a mask of it
             bad = int(np.size(image) - np.isfinite(image).sum())
             raise ValueError(
                 "`image` must be finite. "
@@ -317,6 +444,45 @@ def _names(tensors) -> str:
     if isinstance(tensors, dict):
         return str(sorted(tensors))
     return "an unknown shape" if not hasattr(tensors, "shape") else str(tuple(tensors.shape))
+
+
+def _solve_windows(mask: np.ndarray, channels: int) -> list[Window]:
+    """Where solves are done: at once, but for pictures that are too large for it.
+
+    Windows of these must see beyond holes: where one is too wide, memory has to do.
+    """
+    height, width, _ = mask.shape
+    if height * width * channels <= _SOLVED_AT_ONCE:
+        return cut_picture(height, width, max(height, width), 0)
+    holes = (mask[..., 0] <= 0).astype(np.uint8)
+    holes[0, 0] = holes[0, 0] and not holes.all()  # distances to nothing are none
+    widest = float(cv2.distanceTransform(holes, cv2.DIST_L2, 3).max())
+    overlap = math.ceil(2 * widest) + _BEYOND_HOLES
+    tile = math.isqrt(int(_SOLVED_AT_ONCE // channels)) - 2 * overlap
+    if tile < overlap:
+        return cut_picture(height, width, max(height, width), 0)
+    return cut_picture(height, width, tile, overlap)
+
+
+def _strips(
+    image: np.ndarray, windows: list[Window], *, overwritten: bool
+) -> Iterator[tuple[np.ndarray, Window]]:
+    """Each window with the rows of the image that it sees.
+
+    Where results overwrite the image, the rows are copied before those of the window above are.
+    """
+    strip, above = image[:0], None
+    for window in windows:
+        rows = window.rows
+        if rows != above:
+            if above is None or not overwritten:
+                strip = image[rows.start : rows.stop]
+                strip = strip.copy() if overwritten else strip
+            else:
+                kept = strip[rows.start - above.start : above.keep_stop - above.start]
+                strip = np.concatenate([kept, image[above.keep_stop : rows.stop]])
+            above = rows
+        yield strip, window
 
 
 def _seen(companions: dict[str, np.ndarray], window: Window) -> dict[str, np.ndarray]:

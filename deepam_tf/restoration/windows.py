@@ -46,16 +46,25 @@ class Window:
     @property
     def kept(self) -> tuple[slice, slice]:
         """What the window answers for, as an index of the picture."""
-        rows, columns = (slice(x.keep_start, x.keep_stop) for x in (self.rows, self.columns))
-        return rows, columns
+        rows, columns = self.rows, self.columns
+        return (
+            slice(rows.keep_start, rows.keep_stop),
+            slice(columns.keep_start, columns.keep_stop),
+        )
 
     @property
     def inside(self) -> tuple[slice, slice]:
         """The same, as an index of the window."""
-        rows, columns = (
-            slice(x.keep_start - x.start, x.keep_stop - x.start) for x in (self.rows, self.columns)
+        rows, columns = self.rows, self.columns
+        return (
+            slice(rows.keep_start - rows.start, rows.keep_stop - rows.start),
+            slice(columns.keep_start - columns.start, columns.keep_stop - columns.start),
         )
-        return rows, columns
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of what is computed."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
 
 def cut_axis(length: int, tile: int, overlap: int, block: int = 1) -> list[Span]:

@@ -135,3 +135,62 @@ def test_the_gallery_draws_what_the_solver_fills(tmp_path):
     panels = gallery.PICTURES["cloning"]()
     outside = np.abs(panels["cloned"] - panels["target"])[:40]
     assert outside.max() < 0.01
+
+
+@pytest.mark.slow
+def test_memory_of_the_command_grows_with_the_picture(tmp_path, capsys):
+    from benchmarks import memory
+
+    image_io.write(tmp_path / "a.png", image_io.read(PICTURE))
+    arguments = ["--data", str(tmp_path), "--megapixels", "0.1", "1"]
+    assert memory.main(arguments) == 0
+    small, large = (
+        int(line.split("│")[3]) for line in capsys.readouterr().out.splitlines() if "x" in line
+    )
+    assert 0 < small < large < 2000
+    with pytest.raises(ValueError, match="no such file"):
+        memory.peak_mebibytes(["denoise", str(tmp_path / "none.png"), str(tmp_path / "b.png")])
+
+
+def test_pictures_of_other_sizes_are_cut_or_mirrored(rng):
+    from benchmarks.inference import fitted
+
+    image = rng.uniform(size=(5, 7))
+    larger = fitted(image, 12, 3)
+    assert larger.shape == (12, 3)
+    np.testing.assert_array_equal(larger[:5], image[:, :3])
+    np.testing.assert_array_equal(larger[5:10], image[::-1, :3])
+
+
+@pytest.mark.slow
+def test_speed_is_compared_in_one_run(tmp_path, capsys):
+    from benchmarks import denoising_cost
+
+    picture = image_io.read(PICTURE)
+    gray = data.to_channels(picture.pixels, 1)[:96, :96]
+    image_io.write(tmp_path / "a.png", image_io.Picture(gray, None, picture.dtype))
+    shapes = [(3, 3, 1, 4), (3, 3, 4, 1)]
+    np.savez(
+        tmp_path / "sigma25.npz",
+        **{f"w{i}": np.zeros(shape, np.float32) for i, shape in enumerate(shapes)},
+        **{f"b{i}": np.zeros(shape[-1], np.float32) for i, shape in enumerate(shapes)},
+    )
+    arguments = ["--data", str(tmp_path), "--sizes", "80x64", "--model", "denoise_gray"]
+    assert denoising_cost.main([*arguments, "--dncnn", str(tmp_path), "--rounds", "1"]) == 0
+    assert "80x64" in capsys.readouterr().out
+    assert denoising_cost.main(arguments) == 2
+    assert "--dncnn" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_overlaps_and_solves_are_measured(tmp_path, capsys):
+    from benchmarks import inference
+
+    image_io.write(tmp_path / "a.png", image_io.read(PICTURE))
+    assert inference.main(["--data", str(tmp_path), "--side", "120", "--rounds", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    largest = [float(line.split("│")[2]) for line in lines if line.startswith(("│ 16", "│ 45"))]
+    assert largest[0] > largest[1] > 0
+    assert sum("Chebyshev" in line for line in lines) == 2
+    assert inference.main(["--data", str(tmp_path / "none")]) == 2
+    assert "no picture" in capsys.readouterr().err

@@ -14,6 +14,7 @@ __all__ = [
     "classical_denoisers",
     "color_bm3d",
     "dncnn",
+    "dncnn_graph",
     "gray",
     "guided_filter",
     "total_variation",
@@ -125,6 +126,25 @@ def dncnn(path: pathlib.Path, dtype: str = "float32") -> Denoiser:
     Raises:
         ValueError: if there is no such file.
     """
+    run = dncnn_graph(path, dtype)
+    return lambda image: run(tf.constant(image, tf.float32)[tf.newaxis, ..., tf.newaxis]).numpy()[
+        0, ..., 0
+    ]
+
+
+def dncnn_graph(path: pathlib.Path, dtype: str = "float32") -> Callable[[tf.Tensor], tf.Tensor]:
+    """The same as a graph.
+
+    Args:
+        path: see `dncnn`.
+        dtype: see `dncnn`.
+
+    Returns:
+        Function of noisy images `[B, H, W, 1]`.
+
+    Raises:
+        ValueError: if there is no such file.
+    """
     if not path.is_file():
         raise ValueError(f"DnCNN needs its published weights. Received: no file {str(path)!r}.")
     with np.load(path) as arrays:
@@ -133,16 +153,16 @@ def dncnn(path: pathlib.Path, dtype: str = "float32") -> Denoiser:
             for i in range(len(arrays) // 2)
         ]
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32)])
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 1], tf.float32)])
     def run(image):
-        x = tf.cast(image[tf.newaxis, :, :, tf.newaxis], dtype)
+        x = tf.cast(image, dtype)
         for i, (kernel, bias) in enumerate(layers):
             x = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)
             if i < len(layers) - 1:
                 x = tf.nn.relu(x)
-        return image - tf.cast(x[0, :, :, 0], image.dtype)
+        return image - tf.cast(x, image.dtype)
 
-    return lambda image: run(image).numpy()
+    return run
 
 
 def _import(name: str):

@@ -110,14 +110,16 @@ def test_cancelling_goes_through_and_leaves_nothing_broken(gray):
     class CancelledError(Exception):
         pass
 
+    wide = Picture(np.tile(gray.pixels, (1, 4, 1))[:, :200], None, gray.dtype)
+
     def cancel(done: int, total: int) -> None:
         assert total == 4
         if done == 2:
             raise CancelledError
 
     with pytest.raises(CancelledError):
-        deepam_tf.restore_picture(gray, noise=0.1, tile=32, on_progress=cancel)
-    deepam_tf.restore_picture(gray, noise=0.1, tile=32)
+        deepam_tf.restore_picture(wide, noise=0.1, tile=32, on_progress=cancel)
+    deepam_tf.restore_picture(wide, noise=0.1, tile=32)
 
 
 def test_threads_share_one_model(gray, monkeypatch):

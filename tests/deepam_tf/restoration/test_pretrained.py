@@ -135,6 +135,17 @@ def test_overrides_reach_the_model():
     assert model.get_layer("iteration_1_aggregation").compute_dtype == "bfloat16"
 
 
+@pytest.mark.parametrize("wrong", [{"num_iterations": 4}, {"filters": 8, "rtol": 1e-3}])
+def test_weights_are_of_one_model(wrong):
+    with pytest.raises(ValueError, match=r"may be others\. Received: (num_iterations|filters)\."):
+        deepam_tf.load_pretrained("denoise_gray", **wrong)
+
+
+def test_a_name_like_no_other_suggests_none():
+    with pytest.raises(ValueError, match=r"Received: 'zzz'\.$"):
+        deepam_tf.load_pretrained("zzz")
+
+
 def test_wrong_name_suggests_the_nearest():
     with pytest.raises(ValueError, match=r"Received: 'denoise_grey_s25'.*'denoise_gray_s25'"):
         deepam_tf.load_pretrained("denoise_grey_s25")

@@ -11,7 +11,7 @@ import tensorflow as tf
 import deepam_tf
 from deepam_tf.cli.demo import PICTURE
 from deepam_tf.data.degradations import benchmark_noise
-from deepam_tf.restoration import engine
+from deepam_tf.restoration import engine, tiles
 
 NAME = "denoise_gray_s25"
 
@@ -103,6 +103,65 @@ def test_strong_noise_is_no_other_unit(told, rng):
         assert np.isfinite(deepam_tf.restore(told, image, noise_stddev=1.0)).all()
 
 
+@pytest.mark.parametrize("tile", [8, 20, 500])
+def test_a_picture_may_be_overwritten_by_its_result(rng, tile):
+    """What windows below see of the picture is what it was."""
+    mean = tf.ones([15, 15, 1, 1]) / 225
+    restorer = deepam_tf.Restorer(lambda x: tf.nn.conv2d(x, mean, 1, "SAME"), tile=tile, overlap=16)
+    image = rng.uniform(size=(75, 61, 3)).astype(np.float32)
+    expected = restorer(image)
+    result = restorer(image, out=image)
+    assert result is image
+    np.testing.assert_array_equal(image, expected)
+    with pytest.raises(ValueError, match=r"`out`.*Received"):
+        restorer(image, out=np.zeros((75, 61, 3)))
+
+
+@pytest.mark.slow
+def test_solves_compiled_for_large_pictures_agree(model, noisy, monkeypatch):
+    plain = deepam_tf.restore(model, noisy[:96, :96])
+    compiled = deepam_tf.Restorer(model, jit_compile=True)(noisy[:96, :96])
+    monkeypatch.setattr(tiles, "_COMPILED_FROM", 96 * 96)
+    np.testing.assert_array_equal(deepam_tf.restore(model, noisy[:96, :96]), compiled)
+    exact = deepam_tf.restore(model, noisy[:96, :96], rtol=1e-6)
+    errors = [np.abs(x - exact).max() for x in (compiled, plain)]
+    assert 0 < errors[0] < errors[1] < 0.5 / 255
+
+
+def test_solves_are_compiled_where_their_steps_are_few():
+    few = deepam_tf.DeepAM(1, filters=4, depth=3)
+    many = deepam_tf.DeepAM(1, filters=4, depth=3, gamma_min=1e-6)
+    loose = deepam_tf.DeepAM(1, filters=4, depth=3, rtol=0.1)
+    engines = [engine.engine_of(model) for model in (few, many, loose)]
+    assert [x.run_often is x.run for x in engines] == [False, True, True]
+
+
+def test_several_pictures_are_what_each_is_alone(told, rng):
+    """Also colour through a model of one channel, maps of noise, and sizes that differ."""
+    sizes = [(20, 24, 1), (20, 24, 3), (9, 30, 1), (20, 24, 1), (20, 24, 3)]
+    images = [rng.uniform(size=size).astype(np.float32) for size in sizes]
+    levels = [0.1, 0.2, rng.uniform(size=(9, 30, 1)), 0.05, 0.01]
+    restorer = deepam_tf.Restorer(told)
+    runs = []
+    whole = restorer._engine.run
+
+    def counted(inputs):
+        runs.append(len(inputs["image"]))
+        return whole(inputs)
+
+    restorer._engine.run = counted
+    try:
+        together = restorer.restore_all(images, noise_stddev=levels)
+    finally:
+        restorer._engine.run = whole
+    assert sorted(runs) == [1, 2, 6]
+    for image, level, result in zip(images, levels, together, strict=True):
+        np.testing.assert_allclose(result, restorer(image, noise_stddev=level), atol=1e-5)
+    assert restorer.restore_all([]) == []
+    with pytest.raises(ValueError, match=r"one noise level.*Received: 2, 1, 1"):
+        restorer.restore_all(images[:1], noise_stddev=[0.1, 0.2])
+
+
 def test_weights_count_that_changed_since_the_last_call(rng):
     """What is kept of a model is its graph, not its weights."""
     model = deepam_tf.DeepAM(1, filters=4, depth=3)
@@ -180,6 +239,34 @@ def test_holes_of_any_width_have_no_seams(filling, width):
     assert np.abs(tiled - whole).max() < 0.5 / 255
     assert len(calls) == restorer.count_tiles(40, 301) > 12
     assert np.abs(tiled - image).max() > 2 / 255  # the networks have a say in it
+
+
+def test_solves_of_large_pictures_see_across_holes():
+    mask = np.ones((4000, 9000, 1), np.float32)
+    mask[1000:1200, 100:8000] = 0
+    windows = tiles._solve_windows(mask, 1)
+    assert 1 < len(windows) <= 6
+    for window in windows:
+        overlap = window.rows.keep_start - window.rows.start
+        assert overlap == 0 or overlap >= 200 + 64
+    mask[:3000] = 0  # no window sees across it
+    assert len(tiles._solve_windows(mask, 1)) == 1
+    mask[:] = 0
+    assert len(tiles._solve_windows(mask, 1)) == 1
+    assert len(tiles._solve_windows(np.ones((4000, 4000, 1)), 1)) == 1
+
+
+@pytest.mark.slow
+def test_solves_in_windows_agree(filling, rng, monkeypatch):
+    image, guide = rng.uniform(size=(2, 40, 501, 1)).astype(np.float32)
+    mask = np.ones_like(image)
+    mask[:, 240:250] = 0
+    given = {"guide": guide, "mask": mask}
+    whole = deepam_tf.restore(filling, image, **given)
+    monkeypatch.setattr(tiles, "_SOLVED_AT_ONCE", 19999)
+    monkeypatch.setattr(tiles, "_BEYOND_HOLES", 30)
+    assert len(tiles._solve_windows(mask, 1)) > 3
+    assert np.abs(deepam_tf.restore(filling, image, **given) - whole).max() < 0.25 / 255
 
 
 def test_wrong_channels_and_tiles_are_refused(model):

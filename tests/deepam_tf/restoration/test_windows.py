@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import deepam_tf
 from deepam_tf.restoration.windows import cut_axis, cut_picture
 
 
@@ -41,14 +42,13 @@ def test_windows_put_together_are_the_picture(rng):
     np.testing.assert_array_equal(together, picture)
 
 
-def test_little_of_a_large_picture_is_computed_twice():
-    """The default of `denoise_gray`: half a gibibyte of feature maps, 12 megapixels."""
-    import deepam_tf
-    from deepam_tf.restoration.tiles import Restorer
-
-    restorer = Restorer(deepam_tf.DeepAM(2, pixel_unshuffle=2, noise_level=True))
-    windows = restorer._windows(3000, 4000, 1)
-    computed = sum(
-        (w.rows.stop - w.rows.start) * (w.columns.stop - w.columns.start) for w in windows
-    )
-    assert computed / 12e6 <= 1.15
+@pytest.mark.parametrize(
+    ("channels", "block"),
+    [(1, 2), (3, 2), (1, 1)],
+    ids=["denoise_gray", "denoise_color", "denoise_gray_s25"],
+)
+def test_little_of_a_large_picture_is_computed_twice(channels, block):
+    """12 megapixels, half a gibibyte of feature maps."""
+    model = deepam_tf.DeepAM(1, image_channels=channels, pixel_unshuffle=block)
+    windows = deepam_tf.Restorer(model).windows(3000, 4000)
+    assert sum(np.prod(window.shape) for window in windows) / 12e6 <= 1.15

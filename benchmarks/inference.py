@@ -1,0 +1,256 @@
+"""How pictures are restored: what overlaps and solves cost and change, and the speed of it all.
+
+    python -m benchmarks.inference --data PHOTOS
+
+prints the tables of docs/inference.md: windows of several overlaps against one piece, and the
+solves of a model by several methods against one to 1e-6, on one photograph, at sigma 25.
+
+`benchmarks.denoising_cost --sizes` measures speed against DnCNN's by the function here. Everything
+is measured in one process, in turns, and the least time of all rounds counts: what else the machine
+does falls on all alike. The time of all cores is taken beside the clock's, since on a machine that
+others use too only that says something.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import rich.console
+import rich.table
+import tensorflow as tf
+
+import deepam_tf
+from deepam_tf import image_io
+from deepam_tf.data import to_channels
+from deepam_tf.data.degradations import benchmark_noise
+from deepam_tf.restoration.engine import engine_of
+from deepam_tf.restoration.tiles import Restorer
+from deepam_tf.restoration.windows import Window
+from training.evaluation import peers
+from training.evaluation.scores import print_whole
+
+__all__ = ["Speed", "fitted", "main", "measure_speed"]
+
+_DNCNN_REACH = 17  # its convolutions
+_STDDEV = 25 / 255
+_OVERLAPS = (16, 24, 32, 45)
+_TILE = 96
+_SOLVES = {
+    "conjugate gradients to 1e-4, as trained": {"rtol": 1e-4},
+    "conjugate gradients to 1e-3": {"rtol": 1e-3},
+    "Chebyshev to 3e-3": {"method": "chebyshev", "rtol": 3e-3},
+    "Chebyshev to 1e-3": {"method": "chebyshev", "rtol": 1e-3},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """One size and precision; every time is a pair of seconds, of the clock and of all cores.
+
+    Attributes:
+        size: `WIDTHxHEIGHT`.
+        precision: of the networks.
+        computed: pixels computed over pixels of the picture.
+        ours: our `Restorer`.
+        dncnn: DnCNN in a `Restorer` with windows of the same size.
+        networks: our networks alone, in the same windows.
+        convolutions: nothing but convolution, bias and ReLU of the same shapes.
+    """
+
+    size: str
+    precision: str
+    computed: float
+    ours: tuple[float, float]
+    dncnn: tuple[float, float]
+    networks: tuple[float, float]
+    convolutions: tuple[float, float]
+
+
+def fitted(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A picture of another size: cut, or mirrored at its borders.
+
+    Args:
+        image: `[h, w]`.
+        height: asked for.
+        width: asked for.
+
+    Returns:
+        `[height, width]`.
+    """
+    missing = [(0, max(n - have, 0)) for n, have in zip((height, width), image.shape, strict=True)]
+    return np.pad(image, missing, mode="symmetric")[:height, :width]
+
+
+def measure_speed(
+    name: str, precision: str, image: np.ndarray, stddev: float, dncnn: pathlib.Path, rounds: int
+) -> Speed:
+    """Times of one model on one noisy picture.
+
+    Args:
+        name: shipped weights of a gray model.
+        precision: `float32` or `bfloat16`.
+        image: `[H, W]`, noisy.
+        stddev: of its noise.
+        dncnn: file of DnCNN's weights.
+        rounds: how often everything is measured, after one window that is not.
+
+    Returns:
+        The least times.
+
+    Raises:
+        ValueError: if there is no such file.
+    """
+    policy = "float32" if precision == "float32" else "mixed_bfloat16"
+    model = deepam_tf.load_pretrained(name, dtype=policy)
+    restorer = Restorer(model, jit_compile=True)  # as in a folder of pictures of one size
+    image = image[..., np.newaxis].astype(np.float32)
+    height, width, _ = image.shape
+    windows = restorer.windows(height, width)
+    rows, columns = windows[0].shape
+    peer = Restorer(
+        peers.dncnn_graph(dncnn, precision),
+        tile=max(rows, columns) - 2 * _DNCNN_REACH,
+        overlap=_DNCNN_REACH,
+    )
+    level = stddev if restorer.takes_noise_stddev else None
+    best = dict.fromkeys(("ours", "dncnn", "networks", "convolutions"), (np.inf, np.inf))
+    convolve = _convolutions(model, rows, columns)
+    # One window first, that is not timed: graphs are traced, solves compiled for its size.
+    for i, part in enumerate([image[:rows, :columns], *[image] * rounds]):
+        cut = restorer.windows(*part.shape[:2])
+        runs: dict[str, Callable[[], object]] = {
+            "ours": lambda part=part: restorer(part, noise_stddev=level),
+            "dncnn": lambda part=part: peer(part),
+            "networks": _networks(model, part, stddev, cut),
+            "convolutions": lambda cut=cut: [convolve() for _ in cut],
+        }
+        for key, run in runs.items():
+            clock, cores = time.perf_counter(), time.process_time()
+            run()
+            spent = time.perf_counter() - clock, time.process_time() - cores
+            if i:
+                best[key] = tuple(map(min, best[key], spent))
+    computed = len(windows) * rows * columns / (height * width)
+    return Speed(f"{width}x{height}", precision, computed, **best)
+
+
+def _networks(model, image: np.ndarray, stddev: float, windows: list[Window]):
+    """The model's networks on what they would see, `u` being the picture itself."""
+    iterations = engine_of(model).iterations
+    inputs = {"image": image[np.newaxis], "u": image[np.newaxis]}
+    if model.noise_level:
+        inputs["noise_stddev"] = np.full([1, 1, 1, 1], stddev, np.float32)
+
+    def run() -> None:
+        for window in windows:
+            seen = {
+                key: x if x.shape[1] == 1 else x[:, window.seen[0], window.seen[1]]
+                for key, x in inputs.items()
+            }
+            for iteration in iterations:
+                given = {key: x for key, x in seen.items() if key != "u" or not iteration.first}
+                for x in iteration.run_network(given):
+                    x.numpy()
+
+    return run
+
+
+def _convolutions(model, rows: int, columns: int) -> Callable[[], object]:
+    """Convolutions of the model's shapes on one window, one after the other."""
+    block = model.pixel_unshuffle
+    dtype = model.get_layer("iteration_1_aggregation").compute_dtype
+    kernels = [tf.cast(w, dtype) for w in model.trainable_weights if len(w.shape) == 4]
+    shape = [1, -(-rows // block), -(-columns // block)]
+    inputs = {c: tf.ones([*shape, c], dtype) for c in {kernel.shape[2] for kernel in kernels}}
+
+    @tf.function
+    def run(inputs, kernels):
+        total = tf.zeros([], dtype)
+        for kernel in kernels:
+            x = tf.nn.conv2d(inputs[kernel.shape[2]], kernel, 1, "SAME")
+            x = tf.nn.relu(tf.nn.bias_add(x, tf.zeros([kernel.shape[3]], dtype)))
+            total += x[0, 0, 0, 0]  # or nothing would be computed
+        return total
+
+    return lambda: run(inputs, kernels).numpy()
+
+
+def _overlaps(model: deepam_tf.DeepAM, noisy: np.ndarray) -> rich.table.Table:
+    """Differences from one piece, in gray levels."""
+    whole = Restorer(model)(noisy, noise_stddev=_STDDEV)
+    table = rich.table.Table("overlap", "largest", "mean")
+    for overlap in _OVERLAPS:
+        tiled = Restorer(model, tile=_TILE, overlap=overlap)(noisy, noise_stddev=_STDDEV)
+        difference = 255 * np.abs(tiled - whole)
+        table.add_row(str(overlap), f"{difference.max():.2f}", f"{difference.mean():.3f}")
+    return table
+
+
+def _solves(model: deepam_tf.DeepAM, noisy: np.ndarray, rounds: int) -> rich.table.Table:
+    """Errors in gray levels and milliseconds of all cores, plain and compiled."""
+    f = tf.constant(noisy[np.newaxis])
+    inputs = {"image": f, "noise_stddev": tf.fill([1, 1, 1, 1], _STDDEV)}
+    iterates = model.iterates()(inputs, training=False)
+    systems = [(f, iterates[f"v_{k}"], iterates[f"gamma_{k}"]) for k in (1, 2)]
+    exact = [deepam_tf.reconstruct(*x, preconditioner="jacobi", rtol=1e-6) for x in systems]
+    table = rich.table.Table("solve", "mean error", "largest", "ms", "ms, compiled")
+    for name, how in _SOLVES.items():
+        times = []
+        for jit_compile in (False, True):
+
+            @tf.function(jit_compile=jit_compile)
+            def solve(f, v, gamma, how=how):
+                return deepam_tf.reconstruct(f, v, gamma, preconditioner="jacobi", **how)
+
+            found = [solve(*x) for x in systems]
+            times.append([_least_core_time(solve, x, rounds) for x in systems])
+        errors = [255 * np.abs(u - true) for u, true in zip(found, exact, strict=True)]
+        table.add_row(
+            name,
+            ", ".join(f"{error.mean():.3f}" for error in errors),
+            ", ".join(f"{error.max():.2f}" for error in errors),
+            *(", ".join(f"{1000 * seconds:.0f}" for seconds in row) for row in times),
+        )
+    return table
+
+
+def _least_core_time(solve: Callable, system: tuple, rounds: int) -> float:
+    spent = []
+    for _ in range(rounds):
+        start = time.process_time()
+        solve(*system).numpy()
+        spent.append(time.process_time() - start)
+    return min(spent)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.inference", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder of pictures")
+    parser.add_argument("--side", type=int, default=640, help="of the crop, in pixels (640)")
+    parser.add_argument("--rounds", type=int, default=3, help="the least time of them counts (3)")
+    args = parser.parse_args(argv)
+    try:
+        pixels = image_io.read(image_io.list_images(args.data)[0]).pixels
+    except (image_io.ImageFileError, IndexError) as error:
+        print(f"error: {args.data}: no picture there ({error}).", file=sys.stderr)
+        return 2
+    clean = fitted(to_channels(pixels, 1)[..., 0], args.side, args.side)[..., np.newaxis]
+    noisy = (clean + benchmark_noise(clean.shape, _STDDEV, 0)).astype(np.float32)
+    model = deepam_tf.load_pretrained("denoise_gray")
+    console = rich.console.Console()
+    print_whole(console, _overlaps(model, noisy[:256, :256]))
+    print_whole(console, _solves(model, noisy, args.rounds))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
