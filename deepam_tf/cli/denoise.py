@@ -178,6 +178,7 @@ def _restored(source, pictures, count, args, on_progress, facts) -> Iterator[ima
             dtype=args.dtype,
             tile=args.tile,
             self_ensemble=args.ensemble,
+            overwrite=True,
             on_note=say,
             on_progress=lambda done, total, number=number: on_progress(
                 number * total + done, count * total

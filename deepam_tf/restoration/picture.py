@@ -113,6 +113,7 @@ def restore_picture(
     dtype: str = "float32",
     tile: int | None = None,
     self_ensemble: bool = False,
+    overwrite: bool = False,
     on_note: Callable[[Note], object] = lambda note: None,
     on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> RestoredPicture:
@@ -141,6 +142,8 @@ def restore_picture(
         dtype: Keras dtype policy of loaded weights, `"float32"` or `"mixed_bfloat16"`.
         tile: see `Restorer`.
         self_ensemble: see `Restorer`.
+        overwrite: whether the result may take the place of `picture.pixels`, which saves a large
+            picture's memory; what they were is lost then.
         on_note: called with every note as soon as there is one.
         on_progress: called with the numbers of tiles that are done and that there are,
             before the first and after each. An exception that it raises ends the
@@ -230,6 +233,8 @@ def restore_picture(
         done += 1
         on_progress(done, total)
 
+    # Only where nothing of the picture is asked for afterwards.
+    over = overwrite and strength == Strength() and pixels.dtype == np.float32
     on_progress(0, total)
     restored = strength.apply(
         pixels,
@@ -237,6 +242,7 @@ def restore_picture(
             pixels,
             noise_stddev=None if level is None else factor * level,
             on_tile=on_tile,
+            out=pixels if over and pixels.flags.writeable else None,
             **companions,
         ),
     )

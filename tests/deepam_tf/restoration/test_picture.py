@@ -106,6 +106,18 @@ def test_a_guide_that_shows_something_else_is_left_out_with_a_word(rng):
     assert deepam_tf.restore_picture(given, black, noise=0.1, model="fuse_nir").notes == ()
 
 
+def test_the_result_may_take_the_place_of_the_picture(gray):
+    given = gray.pixels.copy()
+    expected = deepam_tf.restore_picture(gray, noise=0.1).picture.pixels
+    np.testing.assert_array_equal(gray.pixels, given)
+    kept = deepam_tf.restore_picture(gray, noise=0.1, strength=0.5, overwrite=True)
+    np.testing.assert_array_equal(gray.pixels, given)  # of a mixture both parts are needed
+    assert np.abs(kept.picture.pixels - expected).max() > 1e-3
+    result = deepam_tf.restore_picture(gray, noise=0.1, overwrite=True)
+    assert result.picture.pixels is gray.pixels
+    np.testing.assert_array_equal(gray.pixels, expected)
+
+
 def test_cancelling_goes_through_and_leaves_nothing_broken(gray):
     class CancelledError(Exception):
         pass
