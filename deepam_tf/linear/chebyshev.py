@@ -55,7 +55,7 @@ def spectral_bound(operator: ReconstructionOperator) -> tf.Tensor:
     Example:
         >>> A = deepam_tf.ReconstructionOperator(tf.ones([1, 9, 9, 1]))
         >>> round(float(deepam_tf.chebyshev.spectral_bound(A)[0]), 2)
-        0.78
+        0.79
     """
     with tf.name_scope("spectral_bound"):
         return _bound(_Strips(operator))
