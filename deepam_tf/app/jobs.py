@@ -75,6 +75,11 @@ def denoise(
     Raises:
         ValueError: if the file is no picture that can be read.
     """
+    if image_io.is_raw(source):
+        raise image_io.ImageFileError(
+            f"{source}: raw photographs are restored before they are developed. Received: one. "
+            "Use the command, deepam denoise."
+        )
     return _restored(
         source, None, folder, sigma, signal_dependent, strength, max_megapixels, on_progress
     )
