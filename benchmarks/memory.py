@@ -61,7 +61,7 @@ def _write_noisy(path: pathlib.Path, clean: np.ndarray, width: int, height: int)
     for row in range(0, height, 512):  # of a large picture the noise alone is gigabytes
         part = pixels[row : row + 512]
         part += benchmark_noise(part.shape, _SIGMA / 255, row)
-    image_io.write(path, image_io.Picture(pixels, None, np.dtype("uint8")))
+    image_io.write(path, image_io.Picture(pixels, None, np.dtype("uint8")), overwrite=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -42,6 +42,7 @@ ESTIMATES = ("auto", "white", "signal-dependent")
 """How noise is measured on a picture, see `restore_picture`."""
 
 _LEAST_STDDEV = 0.1 / 255  # a classical regulariser has no meaning without noise
+_ROWS = 64
 _TOLERANCE = 0.5 / 255  # how far beyond their range weights are used without a word
 
 
@@ -219,6 +220,8 @@ def restore_picture(
     pixels = picture.pixels
     if model_name == CAMERA_MODEL:
         pixels = to_three_channels(pixels)
+    elif guide is None and restorer.image_channels < pixels.shape[-1] and not _is_colorful(pixels):
+        pixels = pixels[..., :1]  # three equal channels are one
     companions = {}
     if guide is not None:
         if not restorer.guide_channels:
@@ -321,8 +324,15 @@ def _default_model(pixels: np.ndarray, guide: Picture | None, found: Noise) -> s
         return CAMERA_MODEL
     # A gray picture in a colour file has the same noise in all channels, which the weights for
     # colour would take for the picture.
-    colorful = pixels.shape[-1] == 3 and bool(np.any(pixels[..., :1] != pixels[..., 1:]))
-    return COLOR_MODEL if colorful else GRAY_MODEL
+    return COLOR_MODEL if _is_colorful(pixels) else GRAY_MODEL
+
+
+def _is_colorful(pixels: np.ndarray) -> bool:
+    """Whether there are three channels, not all alike; most pictures tell in their first rows."""
+    return pixels.shape[-1] == 3 and any(
+        np.any(pixels[row : row + _ROWS, :, :1] != pixels[row : row + _ROWS, :, 1:])
+        for row in range(0, len(pixels), _ROWS)
+    )
 
 
 def _say_range(name: str, noise: Noise, say: Callable[[str, str], None]) -> None:
