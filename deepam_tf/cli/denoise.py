@@ -209,6 +209,11 @@ def _denoise_raw(
             f"raw photographs are restored by a network. Received: --method {args.method}. "
             "Develop the file first."
         )
+    if _strength(args) != Strength():
+        raise ValueError(
+            "`--strength`, `--luma`, `--chroma` and `--keep-grain` are for developed pictures. "
+            "Received: a raw photograph beside them. Leave them out, or change --sigma."
+        )
     white_level = None if args.white_level == "auto" else args.white_level
     with contextlib.closing(RawFile(source, white_level=white_level)) as raw:
         image_io.check_megapixels(source, raw.size, args.max_megapixels)

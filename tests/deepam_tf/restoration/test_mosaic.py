@@ -119,6 +119,17 @@ def test_the_developed_picture_is_nearer_to_the_truth(tmp_path, capsys):
         assert errors[1] < 0.8 * errors[0]
 
 
+@pytest.mark.parametrize("options", [["--strength", "0.5"], ["--method", "tv"]])
+def test_options_of_developed_pictures_are_refused(tmp_path, capsys, options):
+    write_dng(tmp_path / "a.dng", noisy(scene()))
+    arguments = ["denoise", tmp_path / "a.dng", tmp_path / "b.tif", *options]
+    assert deepam_tf.cli.main([str(x) for x in arguments]) == 2
+    said = capsys.readouterr().err
+    assert "a.dng: " in said
+    assert "Received: " in said
+    assert not (tmp_path / "b.tif").exists()
+
+
 def test_raw_files_are_developed_upright(tmp_path):
     mosaic = noisy(scene())
     write_dng(tmp_path / "a.dng", mosaic)
