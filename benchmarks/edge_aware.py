@@ -1,6 +1,6 @@
 """Edge weights: the pictures of docs/solver.md, and what such solves cost beside other ways.
 
-    python -m benchmarks.edge_aware --part pictures --depth-data MIDDLEBURY --out docs/images
+    python -m benchmarks.edge_aware --part pictures --size 128 --data MIDDLEBURY --out docs/images
     python -m benchmarks.edge_aware --part cost --size 256
 
 The pictures are made by the page's own code. OpenCV's fast global smoother stands beside them where
@@ -107,15 +107,18 @@ def colour_picture(image: np.ndarray, colourised: Callable):
     )
 
 
-def depth_picture(folder: pathlib.Path, name: str, filled: Callable):
+def depth_picture(folder: pathlib.Path, name: str, filled: Callable, size: int):
     """A colour picture, its depth with holes, filled without edge weights and with them."""
     guide_path, depth_path = (
         next(path for path in sorted((folder / kind).iterdir()) if path.stem == name)
         for kind in ("rgb", "depth")
     )
-    guide = image_io.read(guide_path).pixels[..., :3]
-    depth = image_io.read(depth_path).pixels[..., :1]
-    depth = depth / depth.max()
+    guide = _reduced(image_io.read(guide_path).pixels[..., :3].astype(np.float32), size)
+    depth = image_io.read(depth_path).pixels[..., 0]
+    height, width, _ = guide.shape
+    # Nearest: between a surface and a hole there is nothing.
+    depth = cv2.resize(depth.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST)
+    depth = depth[..., np.newaxis] / depth.max()
     confidence = (depth > 0).astype(np.float32)
     arguments = [tf.constant(x[np.newaxis], tf.float32) for x in (depth, confidence, guide)]
     plain = deepam_tf.reconstruct(
@@ -131,6 +134,19 @@ def depth_picture(folder: pathlib.Path, name: str, filled: Callable):
             "filled along the guide's edges": filled(*arguments).numpy()[0],
         }
     )
+
+
+def _reduced(image: np.ndarray, size: int) -> np.ndarray:
+    """A picture whose shorter side has no more than `size` pixels."""
+    scale = min(1.0, size / min(image.shape[:2]))
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def _save(figure, path: pathlib.Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=90)
+    atomic.write_bytes(path, buffer.getvalue())
+    print(path, flush=True)
 
 
 def _panels(pictures: dict[str, np.ndarray]):
@@ -309,31 +325,22 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m benchmarks.edge_aware", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--part", choices=["pictures", "cost"], required=True)
-    parser.add_argument("--depth-data", type=pathlib.Path, help="folder with rgb/ and depth/")
+    parser.add_argument("--data", type=pathlib.Path, help="folder with rgb/ and depth/")
     parser.add_argument("--depth-name", default="motorcycle", help="which of its pictures")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/edge_aware"))
-    parser.add_argument("--size", type=int, default=256, help="side of the systems")
+    parser.add_argument("--size", type=int, default=256, help="shorter side, in pixels")
     args = parser.parse_args(argv)
     if args.part == "cost":
         measure(args.size)
         return 0
     functions = page_functions()
-    image = image_io.read(PHOTOGRAPH).pixels[..., :3].astype(np.float32)
-    figures = {
-        "edges_smoothing": smoothing_picture(image, functions["smoothed"]),
-        "edges_colour": colour_picture(image, functions["colourised"]),
-    }
-    if args.depth_data:
-        figures["edges_depth"] = depth_picture(
-            args.depth_data, args.depth_name, functions["filled"]
-        )
+    image = _reduced(image_io.read(PHOTOGRAPH).pixels[..., :3].astype(np.float32), args.size)
     args.out.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        path = args.out / f"{name}.png"
-        buffer = io.BytesIO()
-        figure.savefig(buffer, dpi=90)
-        atomic.write_bytes(path, buffer.getvalue())
-        print(path)
+    _save(colour_picture(image, functions["colourised"]), args.out / "edges_colour.png")
+    _save(smoothing_picture(image, functions["smoothed"]), args.out / "edges_smoothing.png")
+    if args.data:
+        figure = depth_picture(args.data, args.depth_name, functions["filled"], args.size)
+        _save(figure, args.out / "edges_depth.png")
     return 0
 
 
