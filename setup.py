@@ -33,6 +33,7 @@ EXTRAS = {
         "mkdocs-material>=9.6,<10",
         "mkdocstrings[python]>=0.29",
     ],
+    "probability": ["tensorflow-probability[tf]>=0.25"],
     "notebooks": ["ipykernel>=6.29", "matplotlib>=3.8", "nbconvert>=7.16", "scikit-image>=0.24"],
     "dev": [
         "imagecodecs>=2024.6.1",
@@ -46,6 +47,7 @@ EXTRAS = {
         "scipy>=1.11",
         "shtab>=1.7",
         "tensorboard>=2.19",
+        "tensorflow-probability[tf]>=0.25",
     ],
 }
 
@@ -59,7 +61,13 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["deepam_tf", "deepam_tf.*"]),
     package_data={
-        "deepam_tf": ["py.typed", "app/compare.*", "assets/*.png", "restoration/weights/*"]
+        "deepam_tf": [
+            "py.typed",
+            "app/compare.*",
+            "assets/*.png",
+            "restoration/weights/*",
+            "restoration/weights/uncertainty/*",
+        ]
     },
     install_requires=[
         "keras>=3.12,<3.16",  # tests/test_keras.py says what a newer one has to keep

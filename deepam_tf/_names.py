@@ -6,7 +6,7 @@ from deepam_tf._startup import import_tensorflow as _import_tensorflow
 
 _import_tensorflow()
 
-from deepam_tf import classical, data
+from deepam_tf import classical, data, probability
 from deepam_tf.classical import proximal
 from deepam_tf.classical.alternating import (
     alternating_minimization,
@@ -31,12 +31,14 @@ from deepam_tf.networks import layers, metrics
 from deepam_tf.networks.aggregation import AggregationNetwork, GuidanceNetwork
 from deepam_tf.networks.deepam import DeepAM
 from deepam_tf.networks.layers import FusedBatchNormalization, Reconstruction
+from deepam_tf.networks.uncertainty import UncertaintyHead
 from deepam_tf.restoration import pretrained
 from deepam_tf.restoration.depth import upsample_depth
 from deepam_tf.restoration.mosaic import restore_mosaic
 from deepam_tf.restoration.picture import RestoredPicture, restore_picture
 from deepam_tf.restoration.pretrained import list_pretrained, load_pretrained, save_pretrained
 from deepam_tf.restoration.tiles import Restorer, restore
+from deepam_tf.restoration.uncertainty import list_uncertainty, load_uncertain
 
 __all__ = [
     "AggregationNetwork",
@@ -50,6 +52,7 @@ __all__ = [
     "Restorer",
     "SolveResult",
     "SolveStatus",
+    "UncertaintyHead",
     "alternating_minimization",
     "chebyshev",
     "chebyshev_iteration",
@@ -65,13 +68,16 @@ __all__ = [
     "image_io",
     "layers",
     "list_pretrained",
+    "list_uncertainty",
     "load_pretrained",
+    "load_uncertain",
     "metrics",
     "noise",
     "planes",
     "plug_and_play",
     "preconditioners",
     "pretrained",
+    "probability",
     "proximal",
     "reconstruct",
     "reconstruct_with_info",

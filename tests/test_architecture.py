@@ -23,6 +23,7 @@ ROOMS = {
         "data",
         "networks",
         "restoration",
+        "probability",
         "app",
         "_names",
         "cli",
@@ -103,6 +104,16 @@ def test_library_and_scripts_do_not_import_upwards_or_sideways():
 def test_what_runs_without_the_library_does_not_import_it(name, allowed):
     own = {n.split(".")[0] for n in imports(ROOT / "export" / name)}
     assert own - set(sys.stdlib_module_names) <= allowed
+
+
+def test_tensorflow_probability_lives_in_one_room():
+    users = {
+        path.relative_to(ROOT).parts[:2]
+        for package in ROOMS
+        for path in modules(package)
+        if "tensorflow_probability" in path.read_text() or "tf_keras" in imports(path)
+    }
+    assert users == {("deepam_tf", "probability")}
 
 
 def test_import_is_light():

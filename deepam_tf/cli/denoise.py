@@ -17,9 +17,10 @@ from deepam_tf.cli import console
 from deepam_tf.cli.jobs import Report, find_jobs
 from deepam_tf.files import pictures as image_io
 from deepam_tf.files.raw import RawFile
+from deepam_tf.files.stddev_maps import check_writable_stddev, write_stddev
 from deepam_tf.restoration.defaults import GRAY_MODEL
 from deepam_tf.restoration.mosaic import restore_mosaic
-from deepam_tf.restoration.picture import Note, restore_picture
+from deepam_tf.restoration.picture import STDDEV_UNIT, Note, restore_picture
 from deepam_tf.restoration.pretrained import pretrained_card
 from deepam_tf.restoration.strength import Strength
 
@@ -36,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     jobs, several = find_jobs(args)
     if several:
         _make_folder(args.output)
+        if args.uncertainty is not None:
+            _make_folder(args.uncertainty)
 
     failures: list[str] = []
     written: set[pathlib.Path] = set()
@@ -96,6 +99,11 @@ def _check_options(args: argparse.Namespace) -> None:
             "`--signal-dependent` estimates the noise for a network. Received: --sigma or --method "
             "beside it. Leave one of them out."
         )
+    if args.uncertainty is not None and args.method != "deepam":
+        raise ValueError(
+            "`--uncertainty` needs a network that was trained to tell. Received: --method "
+            f"{args.method} beside it. Leave one of them out."
+        )
     if args.dtype != "float32" and args.method != "deepam":
         raise ValueError(
             f"`--bfloat16` is how networks run. Received: --method {args.method} beside it. Leave "
@@ -143,6 +151,14 @@ def _denoise_file(
         first, count = _stripped(pictures.first, args), pictures.count
         # Before minutes of work: would the result find its place?
         image_io.check_writable(target, first, count=count, overwrite=args.force)
+        stddev_file = _stddev_file(source, args)
+        if stddev_file is not None:
+            check_writable_stddev(stddev_file, overwrite=args.force)
+            if count > 1:
+                raise image_io.ImageFileError(
+                    f"{source}: `--uncertainty` is for files of one picture. Received: {count}. "
+                    "Leave it out, or choose --first-frame."
+                )
         console.check_measurable(source, first.pixels, args.sigma)
         console.say(source, *first.notes, *image_io.lost(first, target, count=count))
         facts: dict[str, Any] = {"pictures": count, "notes": list(first.notes)}
@@ -154,7 +170,17 @@ def _denoise_file(
                 overwrite=args.force,
                 quality=args.quality,
             )
+    stddev = facts.pop("stddev", None)
+    if stddev_file is not None:
+        write_stddev(stddev_file, stddev, STDDEV_UNIT, overwrite=args.force)
     return facts
+
+
+def _stddev_file(source: pathlib.Path, args: argparse.Namespace) -> pathlib.Path | None:
+    """Where a picture's standard deviations go."""
+    if args.uncertainty is None or not args.uncertainty.is_dir():
+        return args.uncertainty
+    return args.uncertainty / f"{source.stem}.png"
 
 
 def _restored(source, pictures, count, args, on_progress, facts) -> Iterator[image_io.Picture]:
@@ -179,6 +205,7 @@ def _restored(source, pictures, count, args, on_progress, facts) -> Iterator[ima
             tile=args.tile,
             self_ensemble=args.ensemble,
             overwrite=True,
+            uncertainty=args.uncertainty is not None,
             on_note=say,
             on_progress=lambda done, total, number=number: on_progress(
                 number * total + done, count * total
@@ -186,6 +213,7 @@ def _restored(source, pictures, count, args, on_progress, facts) -> Iterator[ima
         )
         if number == 0:
             facts |= _found(result.noise.kind, result.noise.stddev(), result.model_name)
+            facts["stddev"] = result.stddev
         yield result.picture
 
 
@@ -204,6 +232,11 @@ def _denoise_raw(
     progress: rich.progress.Progress,
 ) -> dict[str, Any]:
     """Restore a raw photograph: its mosaic first, then it is developed."""
+    if args.uncertainty is not None:
+        raise ValueError(
+            f"{source}: `--uncertainty` is for pictures, not for raw photographs, which are "
+            "developed after. Leave it out."
+        )
     if args.method != "deepam":
         raise ValueError(
             f"raw photographs are restored by a network. Received: --method {args.method}. "

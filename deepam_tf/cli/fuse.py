@@ -6,7 +6,8 @@ import argparse
 
 from deepam_tf.cli import console
 from deepam_tf.files import pictures as image_io
-from deepam_tf.restoration.picture import restore_picture
+from deepam_tf.files.stddev_maps import check_writable_stddev, write_stddev
+from deepam_tf.restoration.picture import STDDEV_UNIT, restore_picture
 
 __all__ = ["run"]
 
@@ -28,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     )
     picture = picture.stripped() if args.strip else picture
     image_io.check_writable(args.output, picture, overwrite=args.force)
+    if args.uncertainty is not None:
+        check_writable_stddev(args.uncertainty, overwrite=args.force)
     console.check_measurable(args.rgb, picture.pixels, args.sigma)
     console.say(args.rgb, *picture.notes, *image_io.lost(picture, args.output))
     console.say(args.nir, *guide.notes)
@@ -49,9 +52,12 @@ def run(args: argparse.Namespace) -> int:
             dtype=args.dtype,
             tile=args.tile,
             self_ensemble=args.ensemble,
+            uncertainty=args.uncertainty is not None,
             on_note=lambda note: console.errors.print(f"{args.rgb}: {note}"),
             on_progress=on_progress,
         )
     image_io.write(args.output, restored.picture, overwrite=args.force, quality=args.quality)
+    if restored.stddev is not None:
+        write_stddev(args.uncertainty, restored.stddev, STDDEV_UNIT, overwrite=args.force)
     console.output.print(f"restored: {args.output}")
     return 0

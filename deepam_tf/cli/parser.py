@@ -11,6 +11,7 @@ from deepam_tf.files.pictures import MAX_MEGAPIXELS
 from deepam_tf.restoration.defaults import (
     COLOR_MODEL,
     DEPTH_MODEL,
+    DEPTH_TOLERANCE,
     FUSION_MODEL,
     GRAY_MODEL,
 )
@@ -120,6 +121,7 @@ def _add_denoise(commands: argparse._SubParsersAction) -> None:
         help="the network, or a classical regulariser: total variation, L0, Lp (deepam)",
     )
     _add_ensemble_option(parser)
+    _add_uncertainty_option(parser, "units of white; a folder for several inputs")
     _add_precision_option(parser)
     _add_folder_options(parser)
     _add_picture_options(parser)
@@ -206,6 +208,14 @@ def _add_upsample(commands: argparse._SubParsersAction) -> None:
         type=_positive,
         help="focal length of the cloud's camera in pixels of GUIDE (its longer side)",
     )
+    _add_uncertainty_option(upsample, "the unit of DEPTH")
+    upsample.add_argument(
+        "--min-confidence",
+        type=_share,
+        metavar="P",
+        help="leave holes where a value is not, with at least this probability, within "
+        f"{100 * DEPTH_TOLERANCE:g} %% of the map's range of the truth; in (0, 1)",
+    )
     upsample.add_argument("--model", default=DEPTH_MODEL, help=f"weights ({DEPTH_MODEL})")
     _add_precision_option(upsample)
     _add_file_options(upsample)
@@ -235,6 +245,7 @@ def _add_fuse(commands: argparse._SubParsersAction) -> None:
         "guide of weights that are named is not doubted",
     )
     _add_ensemble_option(fuse)
+    _add_uncertainty_option(fuse, "units of white")
     _add_precision_option(fuse)
     _add_picture_options(fuse)
     _add_file_options(fuse)
@@ -297,6 +308,14 @@ def _positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"it must be at least 1. Received: {text}")
+    return value
+
+
+def _share(text: str) -> float:
+    """A number between 0 and 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"it must be in (0, 1). Received: {text}")
     return value
 
 
@@ -408,6 +427,17 @@ def _add_ensemble_option(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="restore every picture in its eight orientations and take the mean: 0.05 to 0.2 dB "
         "better, eight times as long",
+    )
+
+
+def _add_uncertainty_option(parser: argparse.ArgumentParser, unit: str) -> None:
+    """The option of commands whose weights tell how sure they are."""
+    parser.add_argument(
+        "--uncertainty",
+        type=pathlib.Path,
+        metavar="STD_OUT",
+        help=f"also write the standard deviation of each value, in {unit}: .npy, .tiff, or .png "
+        "of 16 bit with its step in a text chunk; and a preview in colours beside it",
     )
 
 

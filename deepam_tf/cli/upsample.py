@@ -18,10 +18,13 @@ from deepam_tf.depth.views import turbo, write_point_cloud
 from deepam_tf.files import pictures as image_io
 from deepam_tf.files.atomic import check_place
 from deepam_tf.files.depth_maps import check_writable_depth, read_depth, write_depth
-from deepam_tf.restoration.depth import restore_observation
+from deepam_tf.files.stddev_maps import check_writable_stddev, write_stddev
+from deepam_tf.restoration.defaults import DEPTH_TOLERANCE
+from deepam_tf.restoration.depth import restore_observation, restore_observation_with_stddev
 from deepam_tf.restoration.guides import read_guide
 from deepam_tf.restoration.pretrained import load_pretrained
 from deepam_tf.restoration.tiles import Restorer
+from deepam_tf.restoration.uncertainty import confidence, load_uncertain
 
 __all__ = ["run"]
 
@@ -40,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     for path in (args.ply, args.preview):
         if path is not None:
             check_place(path, overwrite=args.force)
+    if args.uncertainty is not None:
+        check_writable_stddev(args.uncertainty, overwrite=args.force)
     valid, notes = find_measured(depth.values, args.hole_value)
     if not valid.any():
         raise image_io.ImageFileError(f"{args.depth}: the depth map holds nothing but holes.")
@@ -49,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         valid = valid & (to_channels(mask, 1)[..., 0] >= _MASK_LEVEL)
         if not valid.any():
             raise image_io.ImageFileError(f"{args.mask}: the mask leaves nothing of the map.")
-    confidence = None if args.confidence is None else _read_confidence(args, depth.values, notes)
+    trust = None if args.confidence is None else _read_confidence(args, depth.values, notes)
     guide, said = read_guide(
         args.guide,
         args.depth,
@@ -66,16 +71,19 @@ def run(args: argparse.Namespace) -> int:
         offset=args.offset,
         kind=args.samples,
         valid=valid,
-        confidence=confidence,
+        confidence=trust,
     )
     notes += [*observation.notes, *_shift(observation, guide)]
     for note in notes:
         console.errors.print(f"{args.depth}: {note}", highlight=False, soft_wrap=True)
-    model = load_pretrained(args.model, dtype=args.dtype)
+    uncertain = args.uncertainty is not None or args.min_confidence is not None
+    load = load_uncertain if uncertain else load_pretrained
+    model = load(args.model, dtype=args.dtype)
     restorer = Restorer(model, tile=args.tile)
+    restore = restore_observation_with_stddev if uncertain else restore_observation
     with console.progress_bar() as progress:
         tiles = progress.add_task(args.depth.name, total=restorer.count_tiles(*guide.shape[:2]))
-        restored = restore_observation(
+        restored = restore(
             restorer,
             observation,
             guide,
@@ -84,6 +92,9 @@ def run(args: argparse.Namespace) -> int:
             on_tile=lambda: progress.advance(tiles),
         )
     zero_is_hole = not bool((depth.values[valid] <= 0).any())
+    if uncertain:
+        restored, stddev = restored
+        restored = _without_doubtful(args, restored, stddev, observation, model)
     write_depth(args.output, restored, depth.dtype, zero_is_hole=zero_is_hole, overwrite=args.force)
     holes = 100.0 * (1.0 - valid.mean())
     console.output.print(
@@ -91,6 +102,9 @@ def run(args: argparse.Namespace) -> int:
         f"{_numbers(observation.scale)}, holes filled: {holes:.3g} % of the map"
     )
     console.output.print(f"restored: {args.output}")
+    if args.uncertainty is not None:
+        write_stddev(args.uncertainty, stddev, "unit of the depth map", overwrite=args.force)
+        console.output.print(f"standard deviations: {args.uncertainty}")
     if args.preview is not None:
         picture = turbo(restored, (observation.low, observation.high)).astype(np.float32) / 255
         image_io.write(
@@ -101,6 +115,26 @@ def run(args: argparse.Namespace) -> int:
         write_point_cloud(args.ply, restored, guide, focal=args.focal)
         console.output.print(f"points: {args.ply}")
     return 0
+
+
+def _without_doubtful(args, restored, stddev, observation: Observation, model) -> np.ndarray:
+    """The map with NaN where a value is not sure enough; measured pixels stay."""
+    if args.min_confidence is None:
+        return restored
+    tolerance = DEPTH_TOLERANCE * (observation.high - observation.low)
+    sure = confidence(stddev, tolerance, model.get_layer("uncertainty").df) >= args.min_confidence
+    if args.keep_samples:
+        sure |= ~np.isnan(observation.measured)
+    console.errors.print(
+        f"{args.depth}: {100 * (1 - sure.mean()):.3g} % of the values are not within "
+        f"{tolerance:.3g} of the truth with a probability of {args.min_confidence:g}: left out"
+    )
+    if not sure.any():
+        raise ValueError(
+            "`--min-confidence` must leave something of the map. "
+            f"Received: {args.min_confidence:g}. Choose a smaller one."
+        )
+    return np.where(sure, restored, np.nan)
 
 
 def _read_confidence(args: argparse.Namespace, depth: np.ndarray, notes: list[str]) -> np.ndarray:

@@ -23,7 +23,7 @@ def turbo(depth: np.ndarray, limits: tuple[float, float] | None = None) -> np.nd
     """Colour a depth map: blue is the least value, red the largest (OpenCV's turbo).
 
     Args:
-        depth: `[H, W]`, finite.
+        depth: `[H, W]`; NaN, a hole, becomes black.
         limits: the values of the two ends, by default the least and the largest.
 
     Returns:
@@ -34,10 +34,12 @@ def turbo(depth: np.ndarray, limits: tuple[float, float] | None = None) -> np.nd
         >>> bool(least[2] > least[0]), bool(largest[0] > largest[2])
         (True, True)
     """
-    low, high = (depth.min(), depth.max()) if limits is None else limits
-    unit = (np.asarray(depth, np.float64) - low) / max(high - low, 1e-30)
+    known = np.isfinite(depth)
+    low, high = (depth[known].min(), depth[known].max()) if limits is None else limits
+    unit = (np.where(known, depth, low).astype(np.float64) - low) / max(high - low, 1e-30)
     levels = np.rint(255 * np.clip(unit, 0, 1)).astype(np.uint8)
-    return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+    colors = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+    return colors * known[..., np.newaxis].astype(np.uint8)
 
 
 def write_point_cloud(
@@ -51,7 +53,7 @@ def write_point_cloud(
 
     Args:
         path: file to write, whole or not at all.
-        depth: `[H, W]`, finite, in any unit, which is that of the points.
+        depth: `[H, W]`, in any unit, which is that of the points; NaN, a hole, has none.
         colors: `[H, W, 3]` floating, in [0, 1].
         focal: focal length in pixels; by default the longer side, an angle of 53 degrees.
 
@@ -61,7 +63,7 @@ def write_point_cloud(
     height, width = depth.shape
     row, column = np.mgrid[:height, :width].astype(np.float32)
     factor = 1.0
-    if depth.min() >= 0:
+    if np.nanmin(depth) >= 0:
         column, row = column - (width - 1) / 2, row - (height - 1) / 2
         factor = depth / (max(height, width) if focal is None else focal)
     points = np.empty(depth.size, _POINT)
@@ -69,6 +71,7 @@ def write_point_cloud(
         points[name] = values.ravel()
     for channel, name in enumerate(("red", "green", "blue")):
         points[name] = np.rint(255 * np.clip(colors[..., channel], 0, 1)).ravel()
+    points = points[np.isfinite(depth).ravel()]
     kinds = {"<f4": "float", "|u1": "uchar"}
     properties = [f"property {kinds[_POINT[name].str]} {name}" for name in _POINT.names]
     header = [

@@ -93,14 +93,15 @@ def write_depth(
     zero_is_hole: bool = True,
     overwrite: bool = False,
 ) -> None:
-    """Write a depth map without holes in a type of numbers, whole or not at all.
+    """Write a depth map in a type of numbers, whole or not at all.
 
     Args:
         path: file to write: .png for integers of 8 and 16 bit, .bmp of 8; .tiff, .npy or .npz for
             any numbers.
-        values: `[H, W]`. Integers are rounded and clipped to what the type holds.
+        values: `[H, W]`. Integers are rounded and clipped to what the type holds. NaN is a hole:
+            NaN in floats, 0 in integers.
         dtype: integers or floats.
-        zero_is_hole: whether integers below 1 become 1, since nothing here is a hole.
+        zero_is_hole: whether 0 stands for a hole in integers; other values below 1 become 1.
         overwrite: whether an existing file may be replaced.
 
     Raises:
@@ -112,10 +113,16 @@ def write_depth(
     dtype, suffix = np.dtype(dtype), path.suffix.lower()
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
+        holes = np.isnan(values)
+        if holes.any() and not zero_is_hole:
+            raise image_io.ImageFileError(
+                f"{path}: a map of integers in which 0 is a value has no number for holes. "
+                f"Received: {int(holes.sum())} holes. Give the map as floats."
+            )
         least = 1 if zero_is_hole else limits.min
-        rounded = np.rint(values.astype(np.float64))
+        rounded = np.rint(np.where(holes, least, values).astype(np.float64))
         largest = np.nextafter(float(limits.max), 0) if dtype.itemsize == 8 else limits.max
-        values = np.clip(rounded, least, largest)
+        values = np.where(holes, 0, np.clip(rounded, least, largest))
     values = values.astype(dtype)
     buffer = io.BytesIO()
     if suffix == ".npy":

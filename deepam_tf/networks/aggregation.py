@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from deepam_tf.linear.operators import image_gradient
+from deepam_tf.networks.blocks import to_blocks, to_pixels
 from deepam_tf.networks.layers import FusedBatchNormalization, normalized_features
 
 __all__ = ["AggregationNetwork", "GuidanceNetwork"]
@@ -236,12 +237,13 @@ class AggregationNetwork(keras.layers.Layer):
         guide_features = None
         if self.guidance is not None:
             guide = tf.cast(self._broadcast(others.pop(), u), self.compute_dtype)
-            guide_features = self.guidance(self._to_blocks(guide), training=training)
+            guide = to_blocks(guide, self.pixel_unshuffle)
+            guide_features = self.guidance(guide, training=training)
         # In float32: half precision would round small steps of large values away.
         slopes = image_gradient(u) if self.residual or self.shift_invariant else None
         image = _SLOPE_GAIN * slopes if self.shift_invariant else u
         stacked = tf.concat([image, *(self._broadcast(x, u) for x in others)], axis=-1)
-        x = self._to_blocks(tf.cast(stacked, self.compute_dtype))
+        x = to_blocks(tf.cast(stacked, self.compute_dtype), self.pixel_unshuffle)
         for i, (convolution, normalization) in enumerate(
             zip(self.convolutions, self.normalizations, strict=True), start=1
         ):
@@ -249,32 +251,13 @@ class AggregationNetwork(keras.layers.Layer):
             if i == _JOIN_AFTER and guide_features is not None:
                 x = tf.concat([x, guide_features], axis=-1)
             if i == self.depth - 2:
-                gamma = self._to_pixels(tf.nn.relu(self.gamma_head(x)), u) + self.gamma_min
-        v = self._to_pixels(self.v_head(x), u)
+                gamma = tf.nn.relu(self.gamma_head(x))
+                gamma = to_pixels(gamma, u, self.pixel_unshuffle) + self.gamma_min
+        v = to_pixels(self.v_head(x), u, self.pixel_unshuffle)
         return (v + slopes if self.residual else v), gamma
 
     def _broadcast(self, x, u):
         return tf.broadcast_to(x, tf.concat([tf.shape(u)[:3], [x.shape[-1]]], axis=0))
-
-    def _to_blocks(self, x):
-        """`[B, H, W, c]` to `[B, H/r, W/r, r^2 c]`, last rows repeated to whole blocks."""
-        if self.pixel_unshuffle == 1:
-            return x
-        r = self.pixel_unshuffle
-        for axis in (1, 2):
-            # Written for ONNX too: no remainder of a negative number, no tf.repeat of nothing.
-            missing = (r - tf.shape(x)[axis] % r) % r
-            last = tf.gather(x, tf.fill([missing], tf.shape(x)[axis] - 1), axis=axis)
-            x = tf.concat([x, last], axis=axis)
-        return tf.nn.space_to_depth(x, self.pixel_unshuffle)
-
-    def _to_pixels(self, x, u):
-        """The way back, cut to the size and in the dtype of `u`."""
-        x = tf.cast(x, u.dtype)
-        if self.pixel_unshuffle == 1:
-            return x
-        x = tf.nn.depth_to_space(x, self.pixel_unshuffle)
-        return x[:, : tf.shape(u)[1], : tf.shape(u)[2]]
 
     def get_config(self):
         return {

@@ -12,6 +12,7 @@ import keras
 
 from deepam_tf.networks.aggregation import AggregationNetwork
 from deepam_tf.networks.layers import FusedBatchNormalization, ImageGradient, Reconstruction
+from deepam_tf.networks.uncertainty import UncertaintyHead
 
 __all__ = ["DeepAM"]
 
@@ -54,6 +55,9 @@ class DeepAM(keras.Model):
     gradients of the guide. Then a constant added to `f` is added to every `u_k` (and one
     added to the guide changes nothing), as suits depth maps, which have no natural zero.
 
+    With `uncertainty_filters` there is a second output, `"stddev"`, of the shape of `"restored"`:
+    how far off each value may be, see `UncertaintyHead`. It changes nothing of the first.
+
     Args:
         num_iterations: `K`, how many times the network and the solve are unrolled.
         image_channels: channels `C` of the image.
@@ -71,6 +75,8 @@ class DeepAM(keras.Model):
             (paper, eq. 9).
         mask: take a mask as an input.
         method: of the solves, `"cg"` or `"chebyshev"`, see `reconstruct`.
+        uncertainty_filters: feature maps of the head that gives the standard deviation; 0:
+            there is none.
         preconditioner: of the solves, a name that `reconstruct` takes; `"multigrid"` suits
             masks with wide holes.
         rtol: relative tolerance of the linear solves.
@@ -109,6 +115,7 @@ class DeepAM(keras.Model):
         guidance: str = "joined",
         mask: bool = False,
         method: str = "cg",
+        uncertainty_filters: int = 0,
         preconditioner: str = "jacobi",
         rtol: float = 1e-5,
         max_steps: int = 500,
@@ -184,7 +191,18 @@ class DeepAM(keras.Model):
                 name=f"iteration_{k}_reconstruction",
             )([image, v, gamma])
             iterates |= {f"u_{k}": u, f"v_{k}": v, f"gamma_{k}": gamma}
-        super().__init__(inputs=inputs, outputs={"restored": u}, **kwargs)
+        outputs = {"restored": u}
+        if uncertainty_filters:
+            outputs["stddev"] = UncertaintyHead(
+                image_channels,
+                filters=uncertainty_filters,
+                noise_level=noise_level,
+                mask=mask,
+                shift_invariant=shift_invariant,
+                dtype=solve_dtype,
+                name="uncertainty",
+            )([u, image, v, gamma, *conditions])
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
         # === Config ===
         self._named_inputs = inputs
@@ -202,6 +220,7 @@ class DeepAM(keras.Model):
         self.guide_channels = guide_channels
         self.guidance = guidance
         self.mask = mask
+        self.uncertainty_filters = uncertainty_filters
         self._solver = {
             "method": method,
             "preconditioner": preconditioner,
@@ -316,6 +335,7 @@ class DeepAM(keras.Model):
             "guide_channels": self.guide_channels,
             "guidance": self.guidance,
             "mask": self.mask,
+            "uncertainty_filters": self.uncertainty_filters,
             **self._solver,
             "dtype": keras.dtype_policies.serialize(self._policy),
         }

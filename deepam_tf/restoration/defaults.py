@@ -6,6 +6,7 @@ __all__ = [
     "CAMERA_MODEL",
     "COLOR_MODEL",
     "DEPTH_MODEL",
+    "DEPTH_TOLERANCE",
     "FUSION_MODEL",
     "GRAY_MODEL",
     "LEAST_SIDE",
@@ -14,5 +15,7 @@ __all__ = [
 GRAY_MODEL, COLOR_MODEL, CAMERA_MODEL = "denoise_gray", "denoise_color", "denoise_camera"
 DEPTH_MODEL = "upsample_depth"
 FUSION_MODEL = "fuse_nir"
+DEPTH_TOLERANCE = 0.01
+"""Of a depth map's range: how near the truth a confident value lies."""
 LEAST_SIDE = 32
 """Pixels a side of the smallest picture whose noise is measured."""

@@ -12,7 +12,7 @@ from deepam_tf.depth.observation import Observation, observe
 from deepam_tf.depth.planes import clamp_to_samples, snap_to_planes
 from deepam_tf.restoration.tiles import Restorer
 
-__all__ = ["restore_observation", "upsample_depth"]
+__all__ = ["restore_observation", "restore_observation_with_stddev", "upsample_depth"]
 
 
 def restore_observation(
@@ -46,9 +46,50 @@ def restore_observation(
     Raises:
         ValueError: see `Restorer`.
     """
-    restored = tf.constant(
-        restorer(observation.image, guide=guide, mask=observation.mask, on_tile=on_tile)
+    restored = restorer(observation.image, guide=guide, mask=observation.mask, on_tile=on_tile)
+    return _decided(restored, observation, snap=snap, keep=keep)
+
+
+def restore_observation_with_stddev(
+    restorer: Restorer,
+    observation: Observation,
+    guide: np.ndarray,
+    *,
+    snap: bool = True,
+    keep: bool = True,
+    on_tile: Callable[[], object] = lambda: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`restore_observation`, and how far off each value may be.
+
+    The standard deviation is that of the network's value, before it is decided for a surface.
+
+    Args:
+        restorer: see `restore_observation`; of a model with an uncertainty head.
+        observation: see `restore_observation`.
+        guide: see `restore_observation`.
+        snap: see `restore_observation`.
+        keep: see `restore_observation`.
+        on_tile: see `restore_observation`.
+
+    Returns:
+        The map, and its standard deviations `[H, W]` float32, both in the unit of the depth map.
+
+    Raises:
+        ValueError: see `Restorer.with_stddev`.
+    """
+    restored, stddev = restorer.with_stddev(
+        observation.image, guide=guide, mask=observation.mask, on_tile=on_tile
     )
+    unit = observation.high - observation.low
+    return (
+        _decided(restored, observation, snap=snap, keep=keep),
+        (unit * stddev[..., 0]).astype(np.float32),
+    )
+
+
+def _decided(restored: np.ndarray, observation: Observation, *, snap: bool, keep: bool):
+    """The network's map after what `restore_observation` says, in the unit of the depth map."""
+    restored = tf.constant(restored)
     samples, valid = tf.constant(observation.samples), tf.constant(observation.valid)
     grid = {"scale": observation.scale, "offset": observation.offset}
     if snap and max(observation.scale) > 1:

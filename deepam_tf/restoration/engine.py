@@ -54,11 +54,17 @@ class Engine:
         block: side of the pixel blocks that the networks see as one place.
         iterations: the parts of a model, which can run one by one; empty where there are none.
         has_holes: whether `gamma` may be 0, so that they must.
+        run_uncertain: from what `run` takes to the restored batch and its standard deviations,
+            stacked on a new last axis; None where the model has no uncertainty head.
+        run_head: the head alone, from a dictionary of `"u"`, `"image"`, `"v"`, `"gamma"` of the
+            last iteration and what the model was told; None likewise.
     """
 
     block = 1
     iterations: tuple[Iteration, ...] = ()
     has_holes = False
+    run_uncertain = None
+    run_head = None
 
     def __init__(
         self, run: Callable[[dict[str, tf.Tensor]], tf.Tensor], channels: dict[str, int]
@@ -86,7 +92,9 @@ class ModelEngine(Engine):
     """
 
     def __init__(self, model: DeepAM, rtol: float | None = None) -> None:
-        self.block = model.pixel_unshuffle
+        # Blocks of networks and of the head, which has its own, are those of the whole picture.
+        self.block = math.lcm(model.pixel_unshuffle, 2 if model.uncertainty_filters else 1)
+        self._side = model.pixel_unshuffle
         self._depth = model.depth
         self._filters = model.filters
         self._itemsize = tf.as_dtype(model.get_layer("iteration_1_aggregation").compute_dtype).size
@@ -106,30 +114,52 @@ class ModelEngine(Engine):
         compiled = _compiled_solve(model.gamma_min, **settings)
         if not model.mask and compiled is not None:
             self.run_often = _traced(self._cascade(compiled), channels)
+        if model.uncertainty_filters:
+            layer = model.get_layer("uncertainty")
+            names = ["u", "image", "v", "gamma"]
+            names += [name for name in ("noise_stddev", "mask") if name in channels]
+            seen = dict(zip(names, layer.input, strict=True))
 
-    def _cascade(self, solve: Callable) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
-        """All iterations one after the other, with their solves done that way."""
+            def head(given: dict[str, tf.Tensor]) -> tf.Tensor:
+                return layer([tf.cast(given[name], layer.compute_dtype) for name in names])
+
+            solve = functools.partial(reconstruct, **settings)
+            self.run_uncertain = _traced(self._cascade(solve, head), channels)
+            self.run_head = _traced(head, {name: x.shape[-1] for name, x in seen.items()})
+
+    def _cascade(
+        self, solve: Callable, head: Callable | None = None
+    ) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
+        """All iterations one after the other, with their solves done that way.
+
+        With a head its standard deviations, of what the last iteration leaves behind, are
+        stacked beside the result.
+        """
 
         def run(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
             u = inputs["image"]
+            v = gamma = u
             for iteration in self.iterations:
                 v, gamma = iteration.network({**inputs, "u": u})
                 u = solve(tf.cast(inputs["image"], v.dtype), v, gamma)
-            return tf.cast(u, tf.float32)
+            if head is None:
+                return tf.cast(u, tf.float32)
+            stddev = head({**inputs, "u": u, "v": v, "gamma": gamma})
+            return tf.stack([tf.cast(x, tf.float32) for x in (u, stddev)], axis=-1)
 
         return run
 
     @property
     def reach(self) -> int:
         """How far one network sees, in pixels."""
-        return self.block * self._depth + 1
+        return self._side * self._depth + 1
 
     @property
     def overlap(self) -> int:
         return self.reach + (0 if self.has_holes else _SOLVE_REACH)
 
     def bytes_per_pixel(self) -> int:
-        maps = _LIVE_MAPS * self._filters * self._itemsize / self.block**2
+        maps = _LIVE_MAPS * self._filters * self._itemsize / self._side**2
         return math.ceil(maps) + _SOLVE_BYTES * self.channels["image"]
 
 

@@ -35,8 +35,12 @@ from deepam_tf.restoration.hidden import fill_hidden
 from deepam_tf.restoration.pretrained import load_pretrained, noise_range, pretrained_card
 from deepam_tf.restoration.strength import Strength
 from deepam_tf.restoration.tiles import Restorer
+from deepam_tf.restoration.uncertainty import load_uncertain
 
-__all__ = ["ESTIMATES", "Noise", "Note", "RestoredPicture", "restore_picture"]
+__all__ = ["ESTIMATES", "STDDEV_UNIT", "Noise", "Note", "RestoredPicture", "restore_picture"]
+
+STDDEV_UNIT = "white of the picture"
+"""What 1 is in the standard deviations of a picture."""
 
 ESTIMATES = ("auto", "white", "signal-dependent")
 """How noise is measured on a picture, see `restore_picture`."""
@@ -95,12 +99,15 @@ class RestoredPicture:
         noise: what its noise was taken to be.
         model_name: the weights, or the classical method.
         notes: what there is to say, in the order in which it was found.
+        stddev: how far off each value of `picture.pixels` may be, of its shape and in its
+            units; None where it was not asked for.
     """
 
     picture: Picture
     noise: Noise
     model_name: str
     notes: tuple[Note, ...]
+    stddev: np.ndarray | None = None
 
 
 def restore_picture(
@@ -115,6 +122,7 @@ def restore_picture(
     tile: int | None = None,
     self_ensemble: bool = False,
     overwrite: bool = False,
+    uncertainty: bool = False,
     on_note: Callable[[Note], object] = lambda note: None,
     on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> RestoredPicture:
@@ -145,6 +153,8 @@ def restore_picture(
         self_ensemble: see `Restorer`.
         overwrite: whether the result may take the place of `picture.pixels`, which saves a large
             picture's memory; what they were is lost then.
+        uncertainty: whether to tell how far off each value may be; of weights that have a
+            head for it, see `load_uncertain`.
         on_note: called with every note as soon as there is one.
         on_progress: called with the numbers of tiles that are done and that there are,
             before the first and after each. An exception that it raises ends the
@@ -168,7 +178,7 @@ def restore_picture(
         >>> bool(result.picture.pixels.std() < 0.3 * noisy.std())
         True
     """
-    _check_method(method, guide, model, noise, dtype)
+    _check_method(method, guide, model, noise, dtype, uncertainty)
     picture = fill_hidden(picture)
     notes: list[Note] = []
 
@@ -210,7 +220,7 @@ def restore_picture(
         else:
             model_name = os.fspath(model)
             _say_range(model_name, found, say)
-            restorer = _shared_restorer(model_name, dtype, tile, self_ensemble)
+            restorer = _shared_restorer(model_name, dtype, tile, self_ensemble, uncertainty)
     level = _level(found, picture.pixels, restorer, model_name)
     if level is None and strength.scales:
         raise ValueError(
@@ -239,23 +249,36 @@ def restore_picture(
     # Only where nothing of the picture is asked for afterwards.
     over = overwrite and strength == Strength() and pixels.dtype == np.float32
     on_progress(0, total)
-    restored = strength.apply(
-        pixels,
-        lambda factor: restorer(
+    stddev = None
+    if uncertainty:
+        if strength != Strength():
+            raise ValueError(
+                "`uncertainty` is that of the whole restoration: it takes no `strength`. "
+                f"Received: {strength}. Leave one of them out."
+            )
+        restored, stddev = restorer.with_stddev(
+            pixels, noise_stddev=level, on_tile=on_tile, **companions
+        )
+        # Of gray made of colour: as if the errors of the three were equal, no less than it is.
+        stddev = to_channels(stddev, picture.pixels.shape[-1])
+    else:
+        restored = strength.apply(
             pixels,
-            noise_stddev=None if level is None else factor * level,
-            on_tile=on_tile,
-            out=pixels if over and pixels.flags.writeable else None,
-            **companions,
-        ),
-    )
+            lambda factor: restorer(
+                pixels,
+                noise_stddev=None if level is None else factor * level,
+                on_tile=on_tile,
+                out=pixels if over and pixels.flags.writeable else None,
+                **companions,
+            ),
+        )
     restored = to_channels(restored, picture.pixels.shape[-1])
     return RestoredPicture(
-        dataclasses.replace(picture, pixels=restored), found, model_name, tuple(notes)
+        dataclasses.replace(picture, pixels=restored), found, model_name, tuple(notes), stddev
     )
 
 
-def _check_method(method, guide, model, noise, dtype) -> None:
+def _check_method(method, guide, model, noise, dtype, uncertainty) -> None:
     """Arguments that go together."""
     if method == "deepam":
         return
@@ -264,6 +287,11 @@ def _check_method(method, guide, model, noise, dtype) -> None:
             f"`method` must be one of {['deepam', *METHODS]}. Received: method={method!r}."
         )
     white = not isinstance(noise, PoissonGaussian) and noise != "signal-dependent"
+    if uncertainty:
+        raise ValueError(
+            "`uncertainty` needs a network that was trained to tell. "
+            f"Received: method={method!r}. Leave one of them out."
+        )
     if guide is not None or model is not None or not white or dtype != "float32":
         raise ValueError(
             f"`method`={method!r} takes white noise and neither guide, model nor dtype. Received: "
@@ -368,20 +396,23 @@ def _level(noise: Noise, pixels: np.ndarray, restorer: Restorer, model_name: str
 _LOADING = threading.Lock()
 
 
-def _shared_restorer(name: str, dtype: str, tile: int | None, self_ensemble: bool) -> Restorer:
+def _shared_restorer(
+    name: str, dtype: str, tile: int | None, self_ensemble: bool, uncertainty: bool
+) -> Restorer:
     """A restorer of shipped weights, made once for all threads."""
     checksum = pretrained_card(name)["sha256"]
     with _LOADING:
-        return _cached_restorer(name, checksum, dtype, tile, self_ensemble)
+        return _cached_restorer(name, checksum, dtype, tile, self_ensemble, uncertainty)
 
 
 @functools.lru_cache(maxsize=8)
 def _cached_restorer(
-    name: str, checksum: str, dtype: str, tile: int | None, self_ensemble: bool
+    name: str, checksum: str, dtype: str, tile: int | None, self_ensemble: bool, uncertainty: bool
 ) -> Restorer:
     """The checksum tells a folder from what it held before."""
     del checksum
-    return Restorer(load_pretrained(name, dtype=dtype), tile=tile, self_ensemble=self_ensemble)
+    load = load_uncertain if uncertainty else load_pretrained
+    return Restorer(load(name, dtype=dtype), tile=tile, self_ensemble=self_ensemble)
 
 
 @functools.lru_cache(maxsize=1)

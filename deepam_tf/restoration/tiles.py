@@ -183,22 +183,70 @@ class Restorer:
         self._into(out, image, companions, on_tile, overwritten=overwritten)
         return out
 
-    def _into(self, out, image, companions, on_tile, *, overwritten: bool = False) -> None:
-        """Restore an image into `out`."""
+    def _into(
+        self, out, image, companions, on_tile, *, overwritten=False, uncertain: bool = False
+    ) -> None:
+        """Restore an image into `out`, `[H, W, C]`; with standard deviations `[H, W, C, 2]`."""
         if self._engine.has_holes:
             out[...] = self._mean(
-                lambda *moved: self._by_iterations(*moved, on_tile), image, companions
+                lambda *moved: self._by_iterations(*moved, on_tile, uncertain), image, companions
             )
             return
         batch = image.shape[-1] // self.image_channels
         windows = self.windows(*image.shape[:2], batch)
         pixels = len(windows) * math.prod(windows[0].shape) * batch
-        restore_window = functools.partial(self._restored, self._run_for(pixels))
+        run = self._engine.run_uncertain if uncertain else self._run_for(pixels)
+        restore_window = functools.partial(self._restored, run)
         for strip, window in _strips(image, windows, overwritten=overwritten):
             here = _seen(companions, window)
             result = self._mean(restore_window, strip[:, window.seen[1]], here)
             out[window.kept] = result[window.inside]
             on_tile()
+
+    def with_stddev(
+        self,
+        image: np.ndarray,
+        *,
+        noise_stddev: float | np.ndarray | None = None,
+        guide: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
+        on_tile: Callable[[], object] = lambda: None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Restore one image and tell how far off each value may be.
+
+        With `self_ensemble` it is the mean of the eight standard deviations, a little more than
+        that of the mean image.
+
+        Args:
+            image: see `__call__`.
+            noise_stddev: see `__call__`.
+            guide: see `__call__`.
+            mask: see `__call__`.
+            on_tile: see `__call__`.
+
+        Returns:
+            The restored image, as `__call__` returns it, and its standard deviations,
+            `[H, W, C]` float32 each, in the image's units.
+
+        Raises:
+            TypeError: see `__call__`.
+            ValueError: see `__call__`; or if the model has no uncertainty head.
+
+        Example:
+            >>> model = deepam_tf.DeepAM(1, filters=4, depth=3, uncertainty_filters=4)
+            >>> _, stddev = deepam_tf.Restorer(model).with_stddev(np.zeros([7, 5, 3]))
+            >>> stddev.shape, bool((stddev > 0).all())
+            ((7, 5, 3), True)
+        """
+        if self._engine.run_uncertain is None:
+            raise ValueError(
+                "Standard deviations come from models with an uncertainty head. Received: a model "
+                "without. Load it by `load_uncertain`."
+            )
+        image, companions = self._checked(image, noise_stddev, guide, mask)
+        results = np.empty((*image.shape, 2), np.float32)
+        self._into(results, image, companions, on_tile, uncertain=True)
+        return results[..., 0], results[..., 1]
 
     def restore_all(
         self,
@@ -272,9 +320,9 @@ class Restorer:
 
     def _checked(self, image, noise_stddev, guide, mask) -> tuple[np.ndarray, dict]:
         """An image and what goes into the model beside it."""
+        given = {"noise_stddev": noise_stddev, "guide": guide, "mask": mask}
         image = np.asarray(image)
         self._check(image)
-        given = {"noise_stddev": noise_stddev, "guide": guide, "mask": mask}
         companions = {
             name: self._companion(name, value, image.shape)
             for name, value in given.items()
@@ -285,17 +333,17 @@ class Restorer:
         return image, companions
 
     def _mean(self, restored: Callable, image: np.ndarray, companions) -> np.ndarray:
-        """The restored picture, the mean over its orientations where that was asked for."""
+        """The results of a picture, the mean over its orientations where that was asked for."""
         if not self.self_ensemble:
             return restored(image, companions)
-        total = np.zeros(image.shape, np.float32)
+        total = np.float32(0)
         for turns, direction in itertools.product(range(4), (1, -1)):
 
             def moved(x, turns=turns, direction=direction):
                 return np.rot90(x[:, ::direction], turns)
 
             result = restored(moved(image), {name: moved(x) for name, x in companions.items()})
-            total += np.rot90(result, -turns)[:, ::direction]
+            total = total + np.rot90(result, -turns)[:, ::direction]
         return total / 8
 
     def _run_for(self, pixels: int) -> Callable:
@@ -309,15 +357,16 @@ class Restorer:
         inputs["image"] = self._as_batch(image)
         return self._as_image(run(inputs).numpy(), image.shape)
 
-    def _by_iterations(self, image: np.ndarray, companions, on_tile) -> np.ndarray:
-        """Networks in windows, solves of the whole picture."""
+    def _by_iterations(self, image: np.ndarray, companions, on_tile, uncertain: bool):
+        """Networks and head in windows, solves of the whole picture."""
         observed = self._as_batch(image)
         batch, height, width, _ = observed.shape
         windows = self.windows(height, width, batch)
         solves = _solve_windows(companions["mask"], batch * self.image_channels)
         u = observed
+        maps: list[np.ndarray] = []
         for iteration in self._engine.iterations:
-            maps: list[np.ndarray] = []
+            maps = []
             for window in windows:
                 seen, kept, inside = (
                     (slice(None), *x) for x in (window.seen, window.kept, window.inside)
@@ -342,7 +391,19 @@ class Restorer:
                 given = {"image": observed[seen], "v": v[seen], "gamma": gamma[seen]}
                 solved[kept] = iteration.run_solve(given).numpy()[inside]
             u = solved
-        return self._as_image(u, image.shape)
+        if not uncertain:
+            return self._as_image(u, image.shape)
+        stddev = np.empty_like(u)
+        last = {"u": u, "image": observed, "v": maps[0], "gamma": maps[1]}
+        for window in windows:
+            seen, kept, inside = (
+                (slice(None), *x) for x in (window.seen, window.kept, window.inside)
+            )
+            told = {name: x[np.newaxis] for name, x in _seen(companions, window).items()}
+            told.pop("guide", None)
+            given = {**told, **{name: x[seen] for name, x in last.items()}}
+            stddev[kept] = self._engine.run_head(given).numpy()[inside]
+        return self._as_image(np.stack([u, stddev], axis=-1), image.shape)
 
     def _as_batch(self, image: np.ndarray) -> np.ndarray:
         """`[B, H, W, c]`: of a one-channel model the channels become the batch."""
@@ -352,9 +413,10 @@ class Restorer:
         return np.moveaxis(image, -1, 0)[..., np.newaxis]
 
     def _as_image(self, batch: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """`[H, W, C, ...]` of `[B, H, W, c, ...]`."""
         if shape[-1] == self.image_channels:
             return batch[0]
-        return np.moveaxis(batch[..., 0], 0, -1)
+        return np.moveaxis(batch[:, :, :, 0], 0, 2)
 
     def _is_wanted(self, name: str, value: object) -> bool:
         if (value is not None) != (name in self._companions):

@@ -150,10 +150,11 @@ def _verification(model: deepam_tf.DeepAM, specs) -> dict[str, np.ndarray]:
         tensors = {name: tf.constant(x) for name, x in inputs.items()}
         with tf.GradientTape() as tape:
             tape.watch(tensors["image"])
-            restored = model(tensors, training=False)["restored"]
+            outputs = model(tensors, training=False)
+            restored = outputs["restored"]
             loss = tf.reduce_sum(restored**2)
         arrays |= {f"{i}/input/{name}": x for name, x in inputs.items()}
-        arrays[f"{i}/restored"] = restored.numpy()
+        arrays |= {f"{i}/{name}": x.numpy() for name, x in outputs.items()}
         if i == 0:
             arrays["0/gradient"] = tape.gradient(loss, tensors["image"]).numpy()
     return arrays

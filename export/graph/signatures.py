@@ -1,5 +1,8 @@
 """What an exported model answers to: `serving_default` for tensors, `serving_bytes` for files.
 
+A model with an uncertainty head gives `restored` and `stddev` by `serving_default`, and `restored`
+alone, without the head's work, by `serving_restored`.
+
 Both follow from the model's inputs, by name. Values are checked inside the graph, so that
 every server says the same of a bad request: an `InvalidArgumentError` with the index of the
 image, which TensorFlow Serving turns into HTTP 400 and gRPC `INVALID_ARGUMENT`.
@@ -28,7 +31,7 @@ class ServedModel(tf.Module):
 
     Args:
         model: a model from named inputs, `"image"` `[B, H, W, C]` among them, to
-            `{"restored"}`.
+            `{"restored"}`, and `"stddev"` where it has an uncertainty head.
         max_megapixels: most pixels of a request in `serving_default`, of an image in
             `serving_bytes`. Memory grows with it: the model runs in one piece.
     """
@@ -40,13 +43,19 @@ class ServedModel(tf.Module):
         }
         # Held in a closure, the model itself stays out: a SavedModel of variables and functions
         # needs no Keras.
+        self._run_all = lambda inputs: model(inputs, training=False)
+        # What is not asked for is pruned from the graph.
         self._run = lambda inputs: model(inputs, training=False)["restored"]
         self._max_megapixels = max_megapixels
         self.model_variables = [variable.value for variable in model.variables]
+        signatures = {"serving_default": self._restore}
+        if "stddev" in model.output:
+            signatures = {"serving_default": self._restore_all, "serving_restored": self._restore}
         self.functions = {
-            "serving_default": tf.function(self._restore, autograph=False).get_concrete_function(
-                **self.specs
-            ),
+            **{
+                name: tf.function(run, autograph=False).get_concrete_function(**self.specs)
+                for name, run in signatures.items()
+            },
             "serving_bytes": tf.function(
                 self._restore_bytes, autograph=False
             ).get_concrete_function(**self._bytes_specs()),
@@ -55,6 +64,10 @@ class ServedModel(tf.Module):
     def _restore(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         restored = self._run(self._checked(inputs))
         return {"restored": tf.identity(restored, name="restored")}
+
+    def _restore_all(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = self._run_all(self._checked(inputs))
+        return {name: tf.identity(x, name=name) for name, x in outputs.items()}
 
     def _restore_bytes(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Image by image: they may differ in size, depth and colour."""

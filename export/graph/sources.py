@@ -11,6 +11,7 @@ import keras
 
 import deepam_tf
 from deepam_tf.restoration.pretrained import list_pretrained, load_pretrained, pretrained_card
+from deepam_tf.restoration.uncertainty import has_uncertainty, head_card, load_uncertain
 from export.graph.artefact import ExportError
 
 __all__ = ["Source", "load_model"]
@@ -36,14 +37,17 @@ def load_model(name: str) -> Source:
         name: one of `deepam_tf.list_pretrained()`, or a path.
 
     Returns:
-        The model and its card.
+        The model, of shipped weights with their uncertainty head if they have one, and its card.
 
     Raises:
         ExportError: if there is no such thing, or it is damaged or of another kind.
     """
     path = pathlib.Path(name)
     if name in list_pretrained():
-        return Source(load_pretrained(name), {"name": name, **pretrained_card(name)})
+        card = {"name": name, **pretrained_card(name)}
+        if not has_uncertainty(name):
+            return Source(load_pretrained(name), card)
+        return Source(load_uncertain(name), {**card, "uncertainty": head_card(name)})
     if path.suffix != ".keras" or not path.is_file():
         raise ExportError(
             f"MODEL must be a .keras file or one of {list_pretrained()}. Received: {name!r}."

@@ -16,6 +16,7 @@ from PIL import Image
 import deepam_tf
 from deepam_tf import cli, image_io
 from deepam_tf.cli import parser
+from deepam_tf.files.stddev_maps import read_stddev
 from deepam_tf.restoration import picture
 from deepam_tf.restoration.pretrained import load_pretrained
 from tests import helpers
@@ -423,3 +424,48 @@ def test_another_backend_of_keras_is_one_line():
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1, done.stderr
         assert f"backend={backend!r}" in done.stderr
+
+
+@pytest.mark.slow
+def test_deviations_are_written_beside_the_picture(tmp_path, scene, capsys):
+    cv2.imwrite(str(tmp_path / "noisy.png"), scene)
+    arguments = ["denoise", tmp_path / "noisy.png", tmp_path / "clean.png", "--sigma", 25]
+    code, _, err = in_process(capsys, *arguments, "--uncertainty", tmp_path / "std.png")
+    assert code == 0, err
+    stddev = read_stddev(tmp_path / "std.png")
+    assert stddev.shape == scene.shape
+    assert 0.001 < np.median(stddev) < 25 / 255
+    assert (tmp_path / "std_preview.png").exists()
+    # The picture is the one that is written without.
+    assert in_process(capsys, *arguments[:2], tmp_path / "plain.png", *arguments[3:])[0] == 0
+    assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "clean.png").read_bytes()
+
+    folder = tmp_path / "several"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(folder / name), scene)
+    arguments = ["denoise", folder, tmp_path / "out", "--sigma", 25]
+    assert in_process(capsys, *arguments, "--uncertainty", tmp_path / "stds")[0] == 0
+    assert {path.name for path in (tmp_path / "stds").iterdir()} >= {"a.png", "b_preview.png"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "tv"], "--method tv"),
+        (["--model", "denoise_gray_s25_k1"], "denoise_gray_s25_k1"),
+        (["--uncertainty", "std.jpg"], ".npy"),
+    ],
+)
+def test_deviations_that_cannot_be_had_are_refused_before_any_work(
+    tmp_path, scene, capsys, options, message
+):
+    cv2.imwrite(str(tmp_path / "noisy.png"), scene)
+    arguments = [tmp_path / "noisy.png", tmp_path / "clean.png", "--sigma", 25]
+    code, _, err = in_process(
+        capsys, "denoise", *arguments, "--uncertainty", tmp_path / "std.npy", *options
+    )
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["noisy.png"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import ExifTags, Image
 
 import deepam_tf
@@ -242,3 +243,63 @@ def test_fuse_ends_in_one_line(run, files):
     assert code == 2
     assert "Received: 8x8 and 48x32" in err
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def told(files, monkeypatch, run):
+    """`run`, with a model that tells, unsure of everything in the same measure."""
+    model = deepam_tf.DeepAM(
+        1, guide_channels=3, mask=True, filters=8, depth=6, residual=True, uncertainty_filters=4
+    )
+    head = model.get_layer("uncertainty")
+    head.log_stddev.kernel.assign(tf.zeros_like(head.log_stddev.kernel))
+    head.log_stddev.bias.assign(tf.fill([4], np.log(0.01).astype(np.float32)))
+    monkeypatch.setattr(upsample, "load_uncertain", lambda name, dtype: model)
+    return run
+
+
+def test_deviations_of_depth_have_its_unit(told, files):
+    depth, folder = files
+    arguments = [folder / "low.png", folder / "guide.png", folder / "out.png"]
+    code, _, err = told("upsample", *arguments, "--uncertainty", folder / "std.npy")
+    assert code == 0, err
+    low = cv2.imread(str(folder / "low.png"), cv2.IMREAD_UNCHANGED)
+    extent = float(low.max()) - float(low[low > 0].min())
+    np.testing.assert_allclose(np.load(folder / "std.npy"), 0.01 * extent, rtol=1e-4)
+    assert np.load(folder / "std.npy").shape == depth.shape
+
+
+@pytest.mark.parametrize("suffix", [".png", ".npy"])
+def test_values_below_a_confidence_are_left_out(told, files, suffix):
+    depth, folder = files
+    low = cv2.imread(str(folder / "low.png"), cv2.IMREAD_UNCHANGED)
+    if suffix == ".npy":
+        np.save(folder / "low.npy", low.astype(np.float32))
+    arguments = ["upsample", folder / f"low{suffix}", folder / "guide.png"]
+
+    def holes(confidence: float, name: str) -> np.ndarray:
+        target = folder / f"{name}{suffix}"
+        options = ["--preview", folder / f"{name}_view.png", "--ply", folder / f"{name}.ply"]
+        code, _, err = told(*arguments, target, "--min-confidence", confidence, *options)
+        assert code == 0, err
+        if suffix == ".npy":
+            return np.isnan(np.load(target))
+        return cv2.imread(str(target), cv2.IMREAD_UNCHANGED) == 0
+
+    # The tolerance is one deviation: with df = 4.05 that is a probability of 0.77.
+    assert not holes(0.7, "all").any()
+    # What was measured stays; the sample that is a hole does not.
+    found = holes(0.9, "measured")
+    kept = np.zeros(depth.shape, bool)
+    kept[4::8, 4::8] = low > 0
+    np.testing.assert_array_equal(found, ~kept)
+    vertices = (folder / "measured.ply").read_bytes().split(b"element vertex ")[1].split()[0]
+    assert int(vertices) == kept.sum()
+
+
+def test_a_confidence_is_a_probability(told, files):
+    _, folder = files
+    arguments = [folder / "low.png", folder / "guide.png", folder / "out.png"]
+    for wrong in ("0", "1", "80"):
+        with pytest.raises(SystemExit):
+            told("upsample", *arguments, "--min-confidence", wrong)

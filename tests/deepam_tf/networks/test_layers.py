@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import deepam_tf
+from deepam_tf.networks.blocks import to_blocks, to_pixels
 from tests import helpers
 
 POLICIES = ["float32", "float64", "mixed_bfloat16", "mixed_float16", "bfloat16", "float16"]
@@ -279,11 +280,10 @@ def test_residual_network_that_says_nothing_leaves_the_image_alone(rng):
 
 @pytest.mark.parametrize("size", [(8, 6), (7, 5), (1, 1), (2, 9)])
 def test_blocks_of_pixels_are_taken_apart_and_put_together(rng, size):
-    layer = deepam_tf.AggregationNetwork(filters=4, depth=3, pixel_unshuffle=3)
     x = tf.constant(rng.uniform(size=(2, *size, 2)))
-    blocks = layer._to_blocks(x)
+    blocks = to_blocks(x, 3)
     assert blocks.shape.as_list() == [2, -(-size[0] // 3), -(-size[1] // 3), 18]
-    np.testing.assert_array_equal(layer._to_pixels(blocks, x), x)
+    np.testing.assert_array_equal(to_pixels(blocks, x, 3), x)
 
 
 def test_one_level_is_the_same_as_a_constant_map(rng):

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+
+import deepam_tf
+from deepam_tf.restoration import pretrained, uncertainty
+from training import evaluate_uncertainty, train_uncertainty
+from training.evaluation import calibration
+from training.evaluation.uncertainty import rank_correlation
+
+
+def t_errors(rng, stddev, df):
+    return stddev * np.sqrt((df - 2) / df) * rng.standard_t(df, size=stddev.shape)
+
+
+def test_half_widths_are_quantiles():
+    levels = np.array([0.5, 0.8, 0.95])
+    expected = scipy.stats.t.ppf(0.5 + levels / 2, 4.0) * np.sqrt(0.5)
+    np.testing.assert_allclose(calibration.half_widths(levels, 4.0), expected, rtol=1e-6)
+
+
+def test_true_deviations_are_found_calibrated_and_recalibration_leaves_them(rng):
+    stddev = np.exp(rng.normal(size=50000))
+    errors = t_errors(rng, stddev, 5.0)
+    ratios = np.sort(np.abs(errors) / stddev)
+    shares = calibration.coverage(ratios, calibration.LEVELS, 5.0)
+    np.testing.assert_allclose(shares, calibration.LEVELS, atol=0.01)
+    factor, df = calibration.recalibration(ratios)
+    assert factor == pytest.approx(1.0, abs=0.05)
+    assert 3.5 < df < 8
+
+
+def test_recalibration_mends_deviations_that_are_a_factor_off(rng):
+    stddev = np.exp(rng.normal(size=50000))
+    ratios = np.sort(np.abs(t_errors(rng, stddev, 3.0)) / (0.7 * stddev))
+    factor, df = calibration.recalibration(ratios)
+    shares = calibration.coverage(ratios / factor, calibration.LEVELS, df)
+    np.testing.assert_allclose(shares, calibration.LEVELS, atol=0.01)
+
+
+def test_the_truth_is_a_better_order_than_noise_and_the_oracle_the_best(rng):
+    stddev = np.exp(rng.normal(size=20000))
+    errors = t_errors(rng, stddev, 5.0)
+    own = calibration.score([(errors, stddev, {"noise": rng.uniform(size=20000)})], 5.0)
+    assert 0 < own.ause["stddev"] < 0.7 * own.ause["noise"]
+    assert own.ause["stddev"] == pytest.approx(own.ause_of_chance, rel=0.1)
+    assert own.nll < own.laplace_nll
+    for curve in own.curves.values():
+        assert curve[0] == pytest.approx(1)
+        assert (own.curves["oracle"] <= curve + 1e-9).all()
+    assert own.coverage(0.8) == pytest.approx(0.8, abs=0.01)
+
+
+def test_sparsification_of_a_constant_error_is_flat():
+    curve = calibration.sparsification(np.ones(100), np.arange(100.0))
+    np.testing.assert_allclose(curve, 1)
+    assert calibration.area(curve) == pytest.approx(0.98)
+
+
+def test_rank_correlation_is_spearmans(rng):
+    a, b = rng.normal(size=(2, 50))
+    assert rank_correlation(a, b) == pytest.approx(scipy.stats.spearmanr(a, b)[0])
+    assert rank_correlation(a, np.exp(a)) == pytest.approx(1)
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A small model in the place of `denoise_gray`, and no heads beside it."""
+    model = deepam_tf.DeepAM(
+        1, filters=4, depth=3, noise_level=True, pixel_unshuffle=2, name="denoise_gray"
+    )
+    for module in (train_uncertainty, uncertainty):
+        monkeypatch.setattr(module, "load_pretrained", lambda name, **overrides: model)
+    return model
+
+
+@pytest.mark.slow
+def test_a_head_is_trained_shipped_judged_and_shown(tmp_path, folder, shipped, monkeypatch, capsys):
+    heads = tmp_path / "heads"
+    (tmp_path / "images.txt").write_text(
+        "\n".join(str(path) for path in sorted(folder.iterdir())) + "\n"
+    )
+    many = [str(tmp_path / "images.txt")] * 4  # one in ten is held out
+    settings = ["--set", "data.crop_size=32", "--crops", "16", "--epochs", "3", "--filters", "4"]
+    arguments = ["denoise_gray", "--data", *many, *settings, "--out", str(heads)]
+    assert train_uncertainty.main([*arguments, "--logs", str(tmp_path / "logs")]) == 0
+    reached = json.loads("{" + capsys.readouterr().out.split("{", 1)[1])
+    assert reached["coverage"].keys() == {"50", "80", "95"}
+    card = uncertainty.head_card("denoise_gray", heads)
+    assert card["weights_sha256"] == pretrained.pretrained_card("denoise_gray")["sha256"]
+    assert str(tmp_path.parent) not in card["training"]["command"]
+
+    tags = set()
+    for path in (tmp_path / "logs").rglob("events*"):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            tags |= {value.tag for value in event.summary.value}
+    assert {"calibration/coverage_of_80", "calibration/error_over_stddev"} <= tags
+
+    whole = uncertainty.attach_head(shipped, "denoise_gray", heads)
+    monkeypatch.setattr(evaluate_uncertainty, "load_uncertain", lambda name: whole)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["denoise_gray", "--data", str(folder), "--levels", "15", "50", "--gaussian"]
+    assert evaluate_uncertainty.main([*arguments, "--figure", "figure.png"]) == 0
+    assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"
+    lines = (tmp_path / "results" / "images_denoise_gray_uncertainty.csv").read_text().splitlines()
+    assert sum(not line.startswith("#") for line in lines) == 3
+    # What the noise is said to be is what the head believes.
+    arguments = [*arguments[:3], "--levels", "25", "--told", "75", "--out", "told.csv"]
+    assert evaluate_uncertainty.main(arguments) == 0
+    assert "told 75" in (tmp_path / "told.csv").read_text()
+
+
+def test_a_folder_without_pairs_is_refused(tmp_path, monkeypatch, capsys):
+    model = deepam_tf.DeepAM(1, filters=4, depth=3, noise_level=True, uncertainty_filters=4)
+    monkeypatch.setattr(evaluate_uncertainty, "load_uncertain", lambda name: model)
+    code = evaluate_uncertainty.main(["denoise_gray", "--data", str(tmp_path), "--real"])
+    assert code == 2
+    assert "NAME_real.png" in capsys.readouterr().err

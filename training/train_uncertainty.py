@@ -1,0 +1,100 @@
+"""Train the uncertainty heads of weights that ship, and put them beside the weights.
+
+    python -m training.train_uncertainty NAME --data FOLDER [FOLDER ...]
+
+The weights stay as they are. Run it again when they change: a head belongs to given weights, and
+is refused beside others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import shlex
+import sys
+import time
+import warnings
+
+import keras
+
+from deepam_tf import image_io, load_pretrained
+from deepam_tf.restoration.uncertainty import HEADS, save_head
+from training.configuration.recipes import find_recipe
+from training.configuration.settings import read_values, replace
+from training.data.inputs import hold_out, load_examples
+from training.data.tasks import find_task
+from training.fit.uncertainty import fit_head, remember, with_head
+
+__all__ = ["main"]
+
+_HELD_OUT_SHARE = 10
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train_uncertainty", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("name", help="of the weights, which is also that of their recipe")
+    parser.add_argument("--data", type=pathlib.Path, nargs="+", required=True, help="as training's")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="settings", metavar="NAME=VALUE", help="as there"
+    )
+    parser.add_argument("--filters", type=int, default=24, help="feature maps of the head (24)")
+    parser.add_argument("--crops", type=int, default=480, help="training crops (480)")
+    parser.add_argument("--epochs", type=int, default=10, help="passes over them (10)")
+    parser.add_argument("--learning-rate", type=float, default=4e-3, help="of Adam (4e-3)")
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=HEADS, help="folder of heads; the package's by default"
+    )
+    parser.add_argument(
+        "--logs", type=pathlib.Path, help="TensorBoard's folder; runs/uncertainty_NAME by default"
+    )
+    args = parser.parse_args(argv)
+    warnings.filterwarnings("ignore", "The structure of `inputs`", UserWarning)
+    try:
+        start = time.monotonic()
+        model = with_head(load_pretrained(args.name), args.filters)
+        config = replace(find_recipe(args.name), {"data.batch_size": 8})
+        config = replace(config, read_values(args.settings))
+        keras.utils.set_random_seed(config.run.seed)
+        examples = load_examples(args.data, config.data, find_task(config.data.task))
+        kept, held = hold_out(examples, len(examples) // _HELD_OUT_SHARE)
+        crops = remember(model, kept, config, args.crops)
+        held_out = remember(model, held, config, max(args.crops // 3, 8))
+        seconds = time.monotonic() - start
+        print(f"{len(crops.errors)} + {len(held_out.errors)} crops in {seconds:.0f} s")
+        reached = fit_head(
+            model,
+            crops,
+            held_out,
+            epochs=args.epochs,
+            learning_rate=args.learning_rate,
+            logs=args.logs or pathlib.Path("runs") / f"uncertainty_{args.name}",
+        )
+        # Of the folders' names, not of where they lie on this machine.
+        folders = [f"{path.resolve().parent.name}/{path.name}" for path in args.data]
+        settings = [word for setting in args.settings for word in ("--set", setting)]
+        card = {
+            "training": {
+                "command": shlex.join(
+                    ["python", "-m", "training.train_uncertainty", args.name, *settings, "--data"]
+                    + folders
+                ),
+                "summary": f"{len(crops.errors)} crops of {len(kept)} examples, {args.epochs} "
+                f"epochs; recalibrated on {len(held_out.errors)} crops of {len(held)} others",
+                "minutes": round((time.monotonic() - start) / 60, 1),
+            },
+            "held_out": reached,
+        }
+        save_head(model, args.name, card, args.out)
+    except (image_io.ImageFileError, ImportError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(reached, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
