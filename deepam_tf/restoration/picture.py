@@ -304,7 +304,7 @@ def _blind_noise(picture: Picture, dtype: str, tile: int | None) -> Noise:
     """Whatever noise there is, measured with the help of the network for that of cameras."""
 
     def restore(window: np.ndarray, *, noise_stddev: float) -> np.ndarray:
-        restorer = _shared_restorer(CAMERA_MODEL, dtype, tile, False)
+        restorer = _shared_restorer(CAMERA_MODEL, dtype, tile, False, False)
         return restorer(window, noise_stddev=noise_stddev)
 
     return _of_one_level(measure_noise(picture.pixels, restore, mask=picture.visible))
