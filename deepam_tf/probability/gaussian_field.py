@@ -1,13 +1,13 @@
 """The Gaussian Markov random field whose energy `reconstruct` minimises.
 
-    p(u) ~ exp(-E(u)),    E(u) = 1/2 sum gamma (u - f)^2 + 1/2 ||D u - v||^2
+    p(u) ~ exp(-E(u)),    E(u) = 1/2 sum gamma (u - f)^2 + 1/2 sum w (D u - v)^2
 
-is the normal distribution `N(A^-1 b, A^-1)` with `A = Gamma + D^T D`, `b = Gamma f + D^T v`.
+is the normal distribution `N(A^-1 b, A^-1)` with `A = Gamma + D^T W D`, `b = Gamma f + D^T W v`.
 
-- An exact sample costs one solve: `A^-1 (b + Gamma^(1/2) e1 + D^T e2)` with standard
+- An exact sample costs one solve: `A^-1 (b + Gamma^(1/2) e1 + D^T W^(1/2) e2)` with standard
   normal `e1, e2`, since what is added to `b` has the covariance `A` (Papandreou and Yuille,
   "Gaussian sampling by local perturbations", NeurIPS 2010). In other words: perturb `f` by noise
-  of variance `1 / gamma` and `v` by noise of variance 1, and restore.
+  of variance `1 / gamma` and `v` by noise of variance `1 / w`, and restore.
 - The marginal variance is estimated from samples `x` of mean 0. Given its neighbours, pixel `i`
   has the variance `1 / A_ii` and the mean `x_i - (A x)_i / A_ii`, hence (law of total variance;
   Siden et al., "Efficient covariance approximations for large sparse precision matrices", JCGS
@@ -20,7 +20,7 @@ is the normal distribution `N(A^-1 b, A^-1)` with `A = Gamma + D^T D`, `b = Gamm
   `tr log(S A S) - 2 tr log S`, `S = diag(A)^(-1/2)`, by Lanczos quadrature (Ubaru, Chen and
   Saad, "Fast estimation of tr f(A) via stochastic Lanczos quadrature", SIMAX 2017).
 
-It suits those whose `gamma` are precisions: kriging, holes, sensors to be fused. The
+It suits those whose `gamma` and `w` are precisions: kriging, holes, sensors to be fused. The
 `gamma` of a trained network is none: see docs/uncertainty.md.
 """
 
@@ -36,6 +36,7 @@ from deepam_tf.linear.operators import (
     ReconstructionOperator,
     image_gradient,
     image_gradient_adjoint,
+    per_channel,
 )
 from deepam_tf.linear.reconstruction import reconstruct
 from deepam_tf.probability.tfp import import_tfp
@@ -63,17 +64,20 @@ class Estimate(NamedTuple):
 
 
 class GaussianField(tfp.distributions.Distribution):
-    """The normal distribution `N(A^-1 (Gamma f + D^T v), A^-1)` of images.
+    """The normal distribution `N(A^-1 (Gamma f + D^T W v), A^-1)` of images.
 
     A `tfp.distributions.Distribution` with `batch_shape` `[B]` and `event_shape` `[H, W, C]`:
     `mean`, `mode`, `sample`, `log_prob`, `entropy`, `variance` and `stddev`. Samples are
-    reparameterized; gradients flow into `f`, `v` and `gamma` from everything but
+    reparameterized; gradients flow into `f`, `v`, `gamma` and `edge_weight` from everything but
     `variance`, whose random numbers are fixed.
 
     Args:
-        f: observation, `[B, H, W, C]`, float32 or float64.
+        f: observation, `[B, H, W, C]`, float32 or float64. Where `gamma` is below 1e-4 or so
+            everywhere, samples need float64: they spread by `1 / sqrt(gamma)`.
         v: expected differences between neighbours, `[B, H, W, 2C]`, maps ordered (dy, dx).
         gamma: precision (one over the variance) of `f`, `[B, H, W, 1 or C]`; 0 in holes.
+        edge_weight: precision of `v`, `[B, H, W, 2 or 2C]`, maps ordered (dy, dx); 1 by
+            default.
         preconditioner: of the solves, see `deepam_tf.reconstruct`.
         rtol: of the solves.
         max_steps: of the solves.
@@ -107,6 +111,7 @@ class GaussianField(tfp.distributions.Distribution):
         f: tf.Tensor,
         v: tf.Tensor,
         gamma: tf.Tensor,
+        edge_weight: tf.Tensor | None = None,
         *,
         preconditioner: str = "auto",
         rtol: float = 1e-5,
@@ -127,7 +132,7 @@ class GaussianField(tfp.distributions.Distribution):
                 f"{num_samples}, {num_probes}, {num_lanczos_steps}."
             )
         with tf.name_scope(name) as scope:
-            self._f, self._v, self._gamma = validated(f, v, gamma)
+            self._f, self._v, self._gamma, self._edge_weight = validated(f, v, gamma, edge_weight)
             self._solve = {
                 "preconditioner": preconditioner,
                 "rtol": rtol,
@@ -152,7 +157,7 @@ class GaussianField(tfp.distributions.Distribution):
     def _parameter_properties(cls, dtype, num_classes=None):
         del dtype, num_classes
         image = tfp.util.ParameterProperties(event_ndims=3)
-        return {"f": image, "v": image, "gamma": image}
+        return {"f": image, "v": image, "gamma": image, "edge_weight": image}
 
     @property
     def f(self) -> tf.Tensor:
@@ -170,9 +175,16 @@ class GaussianField(tfp.distributions.Distribution):
         return self._gamma
 
     @property
+    def edge_weight(self) -> tf.Tensor | None:
+        """The precision of the differences, `[B, H, W, 2 or 2C]`; None: 1."""
+        return self._edge_weight
+
+    @property
     def precision(self) -> ReconstructionOperator:
-        """The precision matrix `A = Gamma + D^T D`, on flattened images."""
-        return ReconstructionOperator(self._gamma, num_channels=self._f.shape[-1])
+        """The precision matrix `A = Gamma + D^T W D`, on flattened images."""
+        return ReconstructionOperator(
+            self._gamma, num_channels=self._f.shape[-1], edge_weight=self._edge_weight
+        )
 
     def marginal_variance(self, num_samples: int | None = None, *, seed: Any = None) -> Estimate:
         """The variance of every pixel, and how exact it is.
@@ -252,12 +264,14 @@ class GaussianField(tfp.distributions.Distribution):
         return tf.ensure_shape(self._restored(self._f + df, self._v + dv), [None, *self._f.shape])
 
     def _noise(self, n: int | tf.Tensor, seed: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """Perturbations of `f` and `v` with the variances `1 / gamma` and 1, `[n, ...]`."""
+        """Perturbations of `f` and `v` with the variances `1 / gamma` and `1 / w`, `[n, ...]`."""
         first, second = tfp.random.split_seed(seed, n=2)
         df, dv = (
             tf.random.stateless_normal(tf.concat([[n], tf.shape(x)], axis=0), one, dtype=x.dtype)
             for x, one in ((self._f, first), (self._v, second))
         )
+        if self._edge_weight is not None:
+            dv *= _inverse_root(per_channel(self._edge_weight, self._f.shape[-1]))
         return df * _inverse_root(self._gamma), dv
 
     def _restored(self, f: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
@@ -267,10 +281,14 @@ class GaussianField(tfp.distributions.Distribution):
         def flat(x: tf.Tensor) -> tf.Tensor:
             return tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], axis=0))
 
+        def repeated(x: tf.Tensor | None) -> tf.Tensor | None:
+            return None if x is None else tf.tile(x, [count, 1, 1, 1])
+
         flat_f = tf.ensure_shape(flat(f), [None, *self._f.shape[1:]])
         flat_v = tf.ensure_shape(flat(v), [None, *self._v.shape[1:]])
-        gamma = tf.tile(self._gamma, [count, 1, 1, 1])
-        u = reconstruct(flat_f, flat_v, gamma, **self._solve)
+        weight = repeated(self._edge_weight)
+        gamma = repeated(self._gamma)
+        u = reconstruct(flat_f, flat_v, gamma, edge_weight=weight, **self._solve)
         return tf.reshape(u, tf.shape(f))
 
     def _mean_over_samples(self, function, count: int, seed: Any) -> tuple[tf.Tensor, int]:
@@ -290,6 +308,8 @@ class GaussianField(tfp.distributions.Distribution):
     def _product(self, x: tf.Tensor) -> tf.Tensor:
         """`A x` of `[..., B, H, W, C]`."""
         slopes = _per_image(image_gradient, x)
+        if self._edge_weight is not None:
+            slopes *= per_channel(self._edge_weight, self._f.shape[-1])
         return self._gamma * x + _per_image(image_gradient_adjoint, slopes)
 
     def _num_values(self) -> tf.Tensor:
@@ -313,7 +333,11 @@ class GaussianField(tfp.distributions.Distribution):
         `i` and `i + 1`. With `S_0 = T_0` and `S_i = T_i - diag(d) S_(i-1)^-1 diag(d)` the
         determinant is the product of those of the `S_i`.
         """
-        dy, dx = tf.split(tf.ones_like(self._v, dtype=tf.float64), 2, axis=-1)
+        channels = self._f.shape[-1]
+        weight = tf.ones_like(self._v)
+        if self._edge_weight is not None:
+            weight = per_channel(self._edge_weight, channels)
+        dy, dx = tf.split(tf.cast(weight, tf.float64), 2, axis=-1)
         diagonal = tf.reshape(self.precision.diag_part(), tf.shape(self._f))
         # Channels never mix: each is an image of its own, [rows, B, C, columns].
         diagonal, dy, dx = (
@@ -351,18 +375,26 @@ class GaussianField(tfp.distributions.Distribution):
 
     def _estimated_log_determinant(self) -> Estimate:
         @tf.custom_gradient
-        def differentiable(gamma):
+        def differentiable(gamma, *weights):
             estimate = self._quadrature()
 
             def vjp(bar, _):
-                # d log det A = tr(A^-1 dA), that is the variances of u.
-                mean, _ = self._mean_over_samples(tf.square, self.num_samples, None)
+                # d log det A = tr(A^-1 dA), that is the variances of u and of D u.
+                def squares(x):
+                    return tf.square(tf.concat([x, _per_image(image_gradient, x)], axis=-1))
+
+                channels = self._f.shape[-1]
+                mean, _ = self._mean_over_samples(squares, self.num_samples, None)
                 mean *= bar[:, tf.newaxis, tf.newaxis, tf.newaxis]
-                return _sum_to(mean, gamma.shape[-1], 1)
+                of_gamma, of_weight = mean[..., :channels], mean[..., channels:]
+                bars = [_sum_to(of_gamma, gamma.shape[-1], 1)]
+                bars += [_sum_to(of_weight, weight.shape[-1], 2) for weight in weights]
+                return bars
 
             return (estimate.value, estimate.standard_error), vjp
 
-        return Estimate(*differentiable(self._gamma))
+        weights = [] if self._edge_weight is None else [self._edge_weight]
+        return Estimate(*differentiable(self._gamma, *weights))
 
     def _quadrature(self) -> Estimate:
         """Stochastic Lanczos quadrature of `tr log(S A S)`, and `-2 tr log S` beside it."""

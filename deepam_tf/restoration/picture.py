@@ -204,6 +204,11 @@ def restore_picture(
         found = _found_noise(picture, "white" if noise == "auto" else noise)
     if found.estimated:
         say("noise", _described(found))
+    if uncertainty and (strength != Strength() or found.kind == "none"):
+        raise ValueError(
+            "`uncertainty` is that of noise which is removed whole. Received: "
+            f"{strength}, noise {found.kind!r}. Leave one of them out, or give the noise."
+        )
     if found.kind == "none" and blind:
         on_progress(1, 1)
         return RestoredPicture(picture, found, CAMERA_MODEL, tuple(notes))
@@ -251,11 +256,6 @@ def restore_picture(
     on_progress(0, total)
     stddev = None
     if uncertainty:
-        if strength != Strength():
-            raise ValueError(
-                "`uncertainty` is that of the whole restoration: it takes no `strength`. "
-                f"Received: {strength}. Leave one of them out."
-            )
         restored, stddev = restorer.with_stddev(
             pixels, noise_stddev=level, on_tile=on_tile, **companions
         )

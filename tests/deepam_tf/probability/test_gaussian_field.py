@@ -13,20 +13,23 @@ from tests import helpers
 SHAPE = (2, 5, 4, 2)
 
 
-def parameters(rng):
-    """`f`, `v`, and `gamma` with a hole."""
+def parameters(rng, *, weighted: bool):
+    """`f`, `v`, `gamma` with a hole, and weights of links."""
     f, v, gamma = helpers.problem(rng, SHAPE, low=0.05, high=5.0)
     gamma[0, 2:] = 0
-    return f, v, gamma
+    weight = 10 ** rng.uniform(-1, 1, (*SHAPE[:3], 2)) if weighted else None
+    return f, v, gamma, weight
 
 
-def dense(f, v, gamma, b: int, c: int):
+def dense(f, v, gamma, weight, b: int, c: int):
     """Mean and covariance of one channel of one image, by dense algebra."""
     dy, dx = helpers.gradient_matrices(*SHAPE[1:3])
+    ones = np.ones(dy.shape[0])
+    wy, wx = (ones, ones) if weight is None else (weight[b, ..., i].ravel() for i in (0, 1))
     precision = np.diag(gamma[b, ..., 0].ravel())
-    precision = precision + (dy.T @ dy + dx.T @ dx).toarray()
+    precision = precision + np.asarray(dy.T @ np.diag(wy) @ dy + dx.T @ np.diag(wx) @ dx)
     rhs = gamma[b, ..., 0].ravel() * f[b, ..., c].ravel()
-    rhs = rhs + dy.T @ v[b, ..., c].ravel() + dx.T @ v[b, ..., SHAPE[3] + c].ravel()
+    rhs = rhs + dy.T @ (wy * v[b, ..., c].ravel()) + dx.T @ (wx * v[b, ..., SHAPE[3] + c].ravel())
     covariance = np.linalg.inv(precision)
     return covariance @ rhs, covariance
 
@@ -43,9 +46,9 @@ def dense_images(given):
     return mean, variance, log_det
 
 
-@pytest.fixture
-def given(rng):
-    return parameters(rng)
+@pytest.fixture(params=[False, True], ids=["unweighted", "weighted"])
+def given(request, rng):
+    return parameters(rng, weighted=request.param)
 
 
 def test_mean_density_and_entropy_are_those_of_dense_algebra(given, rng):
@@ -110,13 +113,13 @@ def test_marginal_variance_is_right_within_its_error(given):
 
 
 def test_estimated_determinant_is_right_within_its_error_and_has_the_gradient(given):
-    f, v, gamma = given
+    f, v, gamma, weight = given
     _, variance, log_det = dense_images(given)
     tensor = tf.constant(gamma)
     with tf.GradientTape() as tape:
         tape.watch(tensor)
         field = GaussianField(
-            *(f, v, tensor),
+            *(f, v, tensor, weight),
             exact_determinant=False,
             num_probes=100,
             num_samples=1000,
@@ -176,11 +179,13 @@ def test_samples_are_differentiable(rng):
         np.testing.assert_allclose(theory, numerical, atol=1e-5)
 
 
-@pytest.mark.parametrize("value", [1e-8, 1e6])
-def test_extreme_precisions_in_float32(value):
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(1e-8, tf.float64), (1e-3, tf.float32), (1e6, tf.float32)]
+)
+def test_extreme_precisions(value, dtype):
     """A constant field: the variance of the mean of all pixels is 1 / (gamma N)."""
-    f = tf.zeros([1, 6, 7, 1])
-    field = GaussianField(f, tf.zeros([1, 6, 7, 2]), f + value)
+    f = tf.zeros([1, 6, 7, 1], dtype)
+    field = GaussianField(f, tf.zeros([1, 6, 7, 2], dtype), f + value)
     means = tf.reduce_mean(field.sample(2000, seed=(2, 0)), axis=[2, 3, 4])
     expected = 1 / math.sqrt(value * 42)
     np.testing.assert_allclose(np.std(means), expected, rtol=0.1)
