@@ -107,14 +107,8 @@ def colour_picture(image: np.ndarray, colourised: Callable):
     )
 
 
-def depth_picture(folder: pathlib.Path, name: str, filled: Callable, size: int):
+def depth_picture(guide: np.ndarray, depth: np.ndarray, filled: Callable):
     """A colour picture, its depth with holes, filled without edge weights and with them."""
-    guide_path, depth_path = (
-        next(path for path in sorted((folder / kind).iterdir()) if path.stem == name)
-        for kind in ("rgb", "depth")
-    )
-    guide = _reduced(image_io.read(guide_path).pixels[..., :3].astype(np.float32), size)
-    depth = image_io.read(depth_path).pixels[..., 0]
     height, width, _ = guide.shape
     # Nearest: between a surface and a hole there is nothing.
     depth = cv2.resize(depth.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST)
@@ -134,6 +128,11 @@ def depth_picture(folder: pathlib.Path, name: str, filled: Callable, size: int):
             "filled along the guide's edges": filled(*arguments).numpy()[0],
         }
     )
+
+
+def _read(folder: pathlib.Path, kind: str, name: str) -> np.ndarray:
+    path = next(path for path in sorted((folder / kind).iterdir()) if path.stem == name)
+    return image_io.read(path).pixels
 
 
 def _reduced(image: np.ndarray, size: int) -> np.ndarray:
@@ -326,7 +325,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--part", choices=["pictures", "cost"], required=True)
     parser.add_argument("--data", type=pathlib.Path, help="folder with rgb/ and depth/")
-    parser.add_argument("--depth-name", default="motorcycle", help="which of its pictures")
+    parser.add_argument("--name", default="motorcycle", help="which of its pictures")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/edge_aware"))
     parser.add_argument("--size", type=int, default=256, help="shorter side, in pixels")
     args = parser.parse_args(argv)
@@ -334,13 +333,14 @@ def main(argv: list[str] | None = None) -> int:
         measure(args.size)
         return 0
     functions = page_functions()
-    image = _reduced(image_io.read(PHOTOGRAPH).pixels[..., :3].astype(np.float32), args.size)
+    if args.data is None:
+        parser.error("--part pictures needs --data, a folder with rgb/ and depth/")
     args.out.mkdir(parents=True, exist_ok=True)
+    image = _reduced(_read(args.data, "rgb", args.name)[..., :3].astype(np.float32), args.size)
+    figure = depth_picture(image, _read(args.data, "depth", args.name)[..., 0], functions["filled"])
+    _save(figure, args.out / "edges_depth.png")
     _save(colour_picture(image, functions["colourised"]), args.out / "edges_colour.png")
     _save(smoothing_picture(image, functions["smoothed"]), args.out / "edges_smoothing.png")
-    if args.data:
-        figure = depth_picture(args.data, args.depth_name, functions["filled"], args.size)
-        _save(figure, args.out / "edges_depth.png")
     return 0
 
 
