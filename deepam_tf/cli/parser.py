@@ -211,7 +211,7 @@ def _add_upsample(commands: argparse._SubParsersAction) -> None:
     _add_uncertainty_option(upsample, "the unit of DEPTH")
     upsample.add_argument(
         "--min-confidence",
-        type=_share,
+        type=_probability,
         metavar="P",
         help="leave holes where a value is not, with at least this probability, within "
         f"{100 * DEPTH_TOLERANCE:g} %% of the map's range of the truth; in (0, 1)",
@@ -311,7 +311,7 @@ def _positive_int(text: str) -> int:
     return value
 
 
-def _share(text: str) -> float:
+def _probability(text: str) -> float:
     """A number between 0 and 1."""
     value = float(text)
     if not 0 < value < 1:

@@ -184,7 +184,9 @@ def observe(
             )
     scale = as_pair(scale)
     if offset is None:
-        offset = tuple(default_offset(s) if kind == "points" else (s - 1) / 2 for s in scale)
+        offset = as_pair(
+            tuple(default_offset(s) if kind == "points" else (s - 1) / 2 for s in scale)
+        )
     offset = as_pair(offset)
     if not all(
         np.isfinite([s, first]).all() and s >= 1 and 0 <= first < s
@@ -215,7 +217,7 @@ def observe(
             "The guide must be `scale` times as large as the depth map, or as large. "
             f"Received: depth.shape={depth.shape}, scale={scale}, guide {tuple(size)}."
         )
-    values, known, confidence = parts
+    values, known, trusted = (np.asarray(part) for part in parts)
     strays = find_strays(values, known)
     if strays.any():
         worst = values[strays][np.argmax(np.abs(values[strays]))]
@@ -227,8 +229,8 @@ def observe(
     low, high = value_range(values, known) if limits is None else limits
     samples = ((np.where(known, values, low) - low) / (high - low)).astype(np.float32)
     samples, weights = samples[..., np.newaxis], known[..., np.newaxis].astype(np.float32)
-    if (confidence < 1).any():
-        samples, weights = trust(samples, weights, confidence[..., np.newaxis])
+    if (trusted < 1).any():
+        samples, weights = trust(samples, weights, trusted[..., np.newaxis])
         if not weights.any():
             raise ValueError("`confidence` must leave something of the map. Received: none.")
     samples = (samples * weights).astype(np.float32)

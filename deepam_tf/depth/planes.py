@@ -104,7 +104,7 @@ def snap_to_planes(
         [0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 1.0, 1.0]
     """
     scale = as_pair(scale)
-    offset = tuple(map(default_offset, scale)) if offset is None else as_pair(offset)
+    offset = as_pair(tuple(map(default_offset, scale)) if offset is None else offset)
     share = near_share(scale) if share is None else share
     size = (image.shape[-3], image.shape[-2])
     slopes = _slopes(low)
@@ -160,7 +160,7 @@ def clamp_to_samples(
         [0.0, 0.0, 2.0, 2.0, 2.0, 0.5, 1.0, 1.0]
     """
     scale = as_pair(scale)
-    offset = tuple(map(default_offset, scale)) if offset is None else as_pair(offset)
+    offset = as_pair(tuple(map(default_offset, scale)) if offset is None else offset)
     low, known = tf.convert_to_tensor(low), tf.cast(valid, tf.bool)
     bounds = []
     for sign in (-1.0, 1.0):

@@ -93,7 +93,7 @@ def coarsen(
     *,
     offset: Scale | None = None,
     kind: Any = "points",
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Make a coarse map of a fine one: a sample for each position that lies in the image.
 
     Args:
@@ -117,7 +117,7 @@ def coarsen(
     scale = as_pair(scale)
     if offset is None:
         points = isinstance(kind, str) and kind == "points"
-        offset = tuple(default_offset(s) if points else (s - 1) / 2 for s in scale)
+        offset = as_pair(tuple(default_offset(s) if points else (s - 1) / 2 for s in scale))
     rows, columns = (
         _weights(size, s, first, kind)
         for size, s, first in zip(image.shape[-3:-1], scale, as_pair(offset), strict=True)
@@ -187,7 +187,7 @@ def interpolate_samples(
         [0.0, 0.0, 0.0, 1.0, 2.0, 3.0]
     """
     scale = as_pair(scale)
-    offset = tuple(map(default_offset, scale)) if offset is None else as_pair(offset)
+    offset = as_pair(tuple(map(default_offset, scale)) if offset is None else offset)
     low = fill_holes(low, valid)
     counts = tf.unstack(tf.shape(low)[-3:-1])
     rows, columns = (

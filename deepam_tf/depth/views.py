@@ -73,7 +73,7 @@ def write_point_cloud(
         points[name] = np.rint(255 * np.clip(colors[..., channel], 0, 1)).ravel()
     points = points[np.isfinite(depth).ravel()]
     kinds = {"<f4": "float", "|u1": "uchar"}
-    properties = [f"property {kinds[_POINT[name].str]} {name}" for name in _POINT.names]
+    properties = [f"property {kinds[_POINT[name].str]} {name}" for name in _POINT.fields or {}]
     header = [
         *("ply", "format binary_little_endian 1.0", f"element vertex {points.size}"),
         *(*properties, "end_header", ""),

@@ -89,13 +89,13 @@ def restore_observation_with_stddev(
 
 def _decided(restored: np.ndarray, observation: Observation, *, snap: bool, keep: bool):
     """The network's map after what `restore_observation` says, in the unit of the depth map."""
-    restored = tf.constant(restored)
+    image = tf.constant(restored)
     samples, valid = tf.constant(observation.samples), tf.constant(observation.valid)
     grid = {"scale": observation.scale, "offset": observation.offset}
     if snap and max(observation.scale) > 1:
-        restored = snap_to_planes(restored, samples, valid, **grid)
-    restored = clamp_to_samples(restored, samples, valid, **grid)
-    values = observation.to_units(restored.numpy()[..., 0].astype(np.float64))
+        image = snap_to_planes(image, samples, valid, **grid)
+    image = clamp_to_samples(image, samples, valid, **grid)
+    values = observation.to_units(image.numpy()[..., 0].astype(np.float64))
     if keep:
         values = np.where(np.isnan(observation.measured), values, observation.measured)
     return values.astype(observation.measured.dtype)

@@ -63,8 +63,8 @@ class Engine:
     block = 1
     iterations: tuple[Iteration, ...] = ()
     has_holes = False
-    run_uncertain = None
-    run_head = None
+    run_uncertain: Callable | None = None
+    run_head: Callable | None = None
 
     def __init__(
         self, run: Callable[[dict[str, tf.Tensor]], tf.Tensor], channels: dict[str, int]

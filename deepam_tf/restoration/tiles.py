@@ -336,7 +336,7 @@ class Restorer:
         """The results of a picture, the mean over its orientations where that was asked for."""
         if not self.self_ensemble:
             return restored(image, companions)
-        total = np.float32(0)
+        total: np.ndarray | float = 0.0
         for turns, direction in itertools.product(range(4), (1, -1)):
 
             def moved(x, turns=turns, direction=direction):
@@ -344,7 +344,7 @@ class Restorer:
 
             result = restored(moved(image), {name: moved(x) for name, x in companions.items()})
             total = total + np.rot90(result, -turns)[:, ::direction]
-        return total / 8
+        return np.asarray(total / 8)
 
     def _run_for(self, pixels: int) -> Callable:
         """How windows of one size are restored that have so many pixels together."""
@@ -391,7 +391,8 @@ class Restorer:
                 given = {"image": observed[seen], "v": v[seen], "gamma": gamma[seen]}
                 solved[kept] = iteration.run_solve(given).numpy()[inside]
             u = solved
-        if not uncertain:
+        head = self._engine.run_head
+        if not uncertain or head is None:
             return self._as_image(u, image.shape)
         stddev = np.empty_like(u)
         last = {"u": u, "image": observed, "v": maps[0], "gamma": maps[1]}
@@ -402,7 +403,7 @@ class Restorer:
             told = {name: x[np.newaxis] for name, x in _seen(companions, window).items()}
             told.pop("guide", None)
             given = {**told, **{name: x[seen] for name, x in last.items()}}
-            stddev[kept] = self._engine.run_head(given).numpy()[inside]
+            stddev[kept] = head(given).numpy()[inside]
         return self._as_image(np.stack([u, stddev], axis=-1), image.shape)
 
     def _as_batch(self, image: np.ndarray) -> np.ndarray:

@@ -122,7 +122,10 @@ def _run_onnx(path: pathlib.Path) -> Run:
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
+    return lambda inputs: {
+        name: np.asarray(result)
+        for name, result in zip(names, session.run(names, dict(inputs)), strict=True)
+    }
 
 
 RUNTIMES = {".tflite": (_to_litert, _run_litert), ".onnx": (_to_onnx, _run_onnx)}

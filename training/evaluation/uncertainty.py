@@ -103,7 +103,7 @@ def watch(model: DeepAM) -> Callable[[dict[str, np.ndarray]], dict[str, tf.Tenso
         The function; it is traced once for all sizes.
     """
     _, f, v, gamma, *_ = model.get_layer("uncertainty").input
-    outputs = {**model.output, "f": f, "v": v, "gamma": gamma}
+    outputs = {**dict(model.output), "f": f, "v": v, "gamma": gamma}
     whole = keras.Model(model.input, outputs)
     signature = {name: tf.TensorSpec(x.shape, tf.float32) for name, x in model.input.items()}
     return tf.function(lambda inputs: whole(inputs, training=False), input_signature=[signature])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from typing import Any
 
 import keras
 import numpy as np
@@ -137,7 +138,7 @@ def fit_head(
     learning_rate: float,
     logs: pathlib.Path,
     verbose: int = 2,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Train the head of a model, then recalibrate it on crops of held-out pictures.
 
     Args:
