@@ -16,8 +16,7 @@ from deepam_tf.depth.holes import find_measured
 from deepam_tf.depth.observation import observe
 from deepam_tf.files import pictures as image_io
 from deepam_tf.files.depth_maps import check_writable_depth, read_depth, write_depth
-from deepam_tf.restoration.defaults import DEPTH_MODEL
-from deepam_tf.restoration.depth import restore_observation
+from deepam_tf.restoration.depth import restore_observation, suitable_weights
 from deepam_tf.restoration.guides import read_guide
 from deepam_tf.restoration.picture import restore_picture
 from deepam_tf.restoration.pretrained import load_pretrained
@@ -147,7 +146,7 @@ def upsample(
         raise image_io.ImageFileError(f"{depth}: the depth map holds nothing but holes.")
     colors, said = read_guide(guide, depth, coarse.values.shape, max_megapixels=max_megapixels)
     observation = observe(coarse.values, colors.shape[:2], valid=valid)
-    restorer = Restorer(load_pretrained(DEPTH_MODEL))
+    restorer = Restorer(load_pretrained(suitable_weights(observation)))
     total, done = restorer.count_tiles(*colors.shape[:2]), 0
 
     def on_tile() -> None:

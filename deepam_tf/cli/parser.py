@@ -9,6 +9,7 @@ import pathlib
 import deepam_tf
 from deepam_tf.files.pictures import MAX_MEGAPIXELS
 from deepam_tf.restoration.defaults import (
+    ANY_SCALE_MODEL,
     COLOR_MODEL,
     DEPTH_MODEL,
     DEPTH_TOLERANCE,
@@ -216,7 +217,9 @@ def _add_upsample(commands: argparse._SubParsersAction) -> None:
         help="leave holes where a value is not, with at least this probability, within "
         f"{100 * DEPTH_TOLERANCE:g} %% of the map's range of the truth; in (0, 1)",
     )
-    upsample.add_argument("--model", default=DEPTH_MODEL, help=f"weights ({DEPTH_MODEL})")
+    upsample.add_argument(
+        "--model", help=f"weights ({DEPTH_MODEL} for scales 1, 2, 4, 8, 16; {ANY_SCALE_MODEL})"
+    )
     _add_precision_option(upsample)
     _add_file_options(upsample)
 

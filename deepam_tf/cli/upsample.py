@@ -19,8 +19,12 @@ from deepam_tf.files import pictures as image_io
 from deepam_tf.files.atomic import check_place
 from deepam_tf.files.depth_maps import check_writable_depth, read_depth, write_depth
 from deepam_tf.files.stddev_maps import check_writable_stddev, write_stddev
-from deepam_tf.restoration.defaults import DEPTH_TOLERANCE
-from deepam_tf.restoration.depth import restore_observation, restore_observation_with_stddev
+from deepam_tf.restoration.defaults import DEPTH_MODEL, DEPTH_TOLERANCE
+from deepam_tf.restoration.depth import (
+    restore_observation,
+    restore_observation_with_stddev,
+    suitable_weights,
+)
 from deepam_tf.restoration.guides import read_guide
 from deepam_tf.restoration.pretrained import load_pretrained
 from deepam_tf.restoration.tiles import Restorer
@@ -77,8 +81,10 @@ def run(args: argparse.Namespace) -> int:
     for note in notes:
         console.errors.print(f"{args.depth}: {note}", highlight=False, soft_wrap=True)
     uncertain = args.uncertainty is not None or args.min_confidence is not None
-    load = load_uncertain if uncertain else load_pretrained
-    model = load(args.model, dtype=args.dtype)
+    if uncertain:
+        model = load_uncertain(args.model or DEPTH_MODEL, dtype=args.dtype)
+    else:
+        model = load_pretrained(args.model or suitable_weights(observation), dtype=args.dtype)
     restorer = Restorer(model, tile=args.tile)
     restore = restore_observation_with_stddev if uncertain else restore_observation
     with console.progress_bar() as progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "ANY_SCALE_MODEL",
     "CAMERA_MODEL",
     "COLOR_MODEL",
     "DEPTH_MODEL",
@@ -13,7 +14,7 @@ __all__ = [
 ]
 
 GRAY_MODEL, COLOR_MODEL, CAMERA_MODEL = "denoise_gray", "denoise_color", "denoise_camera"
-DEPTH_MODEL = "upsample_depth"
+DEPTH_MODEL, ANY_SCALE_MODEL = "upsample_depth", "upsample_depth_scales"
 FUSION_MODEL = "fuse_nir"
 DEPTH_TOLERANCE = 0.01
 """Of a depth map's range: how near the truth a confident value lies."""

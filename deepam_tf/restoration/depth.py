@@ -10,9 +10,40 @@ import tensorflow as tf
 from deepam_tf.depth.grids import Scale
 from deepam_tf.depth.observation import Observation, observe
 from deepam_tf.depth.planes import clamp_to_samples, snap_to_planes
+from deepam_tf.restoration.defaults import ANY_SCALE_MODEL, DEPTH_MODEL
+from deepam_tf.restoration.pretrained import pretrained_card
 from deepam_tf.restoration.tiles import Restorer
 
-__all__ = ["restore_observation", "restore_observation_with_stddev", "upsample_depth"]
+__all__ = [
+    "restore_observation",
+    "restore_observation_with_stddev",
+    "suitable_weights",
+    "upsample_depth",
+]
+
+_STRIP = 2**20  # pixels that are decided at once
+
+
+def suitable_weights(observation: Observation) -> str:
+    """Name the shipped weights for a depth map, by its scale.
+
+    Args:
+        observation: see `depth.observation.observe`.
+
+    Returns:
+        `upsample_depth` for the scales it was trained for, `upsample_depth_scales` for others.
+
+    Example:
+        >>> depth = np.arange(12.0).reshape(3, 4)
+        >>> for size in ((12, 16), (15, 20)):
+        ...     observation = deepam_tf.depth.observation.observe(depth, size)
+        ...     print(deepam_tf.restoration.depth.suitable_weights(observation))
+        upsample_depth
+        upsample_depth_scales
+    """
+    down, across = observation.scale
+    known = down == across and down in pretrained_card(DEPTH_MODEL)["scale"]
+    return DEPTH_MODEL if known else ANY_SCALE_MODEL
 
 
 def restore_observation(
@@ -89,13 +120,18 @@ def restore_observation_with_stddev(
 
 def _decided(restored: np.ndarray, observation: Observation, *, snap: bool, keep: bool):
     """The network's map after what `restore_observation` says, in the unit of the depth map."""
-    image = tf.constant(restored)
+    restored = np.array(restored, np.float32)
     samples, valid = tf.constant(observation.samples), tf.constant(observation.valid)
-    grid = {"scale": observation.scale, "offset": observation.offset}
-    if snap and max(observation.scale) > 1:
-        image = snap_to_planes(image, samples, valid, **grid)
-    image = clamp_to_samples(image, samples, valid, **grid)
-    values = observation.to_units(image.numpy()[..., 0].astype(np.float64))
+    rows = max(_STRIP // restored.shape[1], 1)
+    for top in range(0, len(restored), rows):
+        # Each pixel asks the samples around it alone: strips bound the memory.
+        strip = tf.constant(restored[top : top + rows])
+        down, across = observation.offset
+        grid = {"scale": observation.scale, "offset": (down - top, across)}
+        if snap and max(observation.scale) > 1:
+            strip = snap_to_planes(strip, samples, valid, **grid)
+        restored[top : top + rows] = clamp_to_samples(strip, samples, valid, **grid)
+    values = observation.to_units(restored[..., 0].astype(np.float64))
     if keep:
         values = np.where(np.isnan(observation.measured), values, observation.measured)
     return values.astype(observation.measured.dtype)

@@ -296,7 +296,7 @@ def test_info_shows_one_card(capsys):
     [
         ("deepam d", {"denoise", "demo"}),
         ("deepam denoise --sig", {"--sigma", "--signal-dependent"}),
-        ("deepam info --card up", {"upsample_depth"}),
+        ("deepam info --card up", {"upsample_depth", "upsample_depth_scales"}),
         ("deepam denoise --method t", {"tv"}),
     ],
 )

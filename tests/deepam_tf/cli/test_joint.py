@@ -17,8 +17,10 @@ from deepam_tf.restoration import picture
 @pytest.fixture(scope="module")
 def models():
     small = {"filters": 8, "depth": 6, "residual": True}
+    depth = deepam_tf.DeepAM(1, guide_channels=3, mask=True, **small)
     return {
-        "upsample_depth": deepam_tf.DeepAM(1, guide_channels=3, mask=True, **small),
+        "upsample_depth": depth,
+        "upsample_depth_scales": depth,
         "fuse_nir": deepam_tf.DeepAM(
             1, image_channels=3, guide_channels=1, noise_level=True, **small
         ),
