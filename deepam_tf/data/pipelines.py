@@ -274,10 +274,15 @@ def depth_crops(
         one more input, `[B, 1, 1, 1]`.
 
     Raises:
-        ValueError: if there is no pair, one is smaller than the crop or does not fit, or a map
-            is empty or constant.
+        ValueError: if there is no pair, one is smaller than the crop or does not fit, a map is
+            empty or constant, or a scale is below 1 or larger than the crop.
     """
     scales = scale if isinstance(scale, tuple) else (scale,)
+    if not scales or any(not 1 <= s <= crop_size for s in scales):
+        raise ValueError(
+            "Every scale must be at least 1 and no larger than the crop. "
+            f"Received: scale={scale}, crop_size={crop_size}."
+        )
     if isinstance(pairs, PictureStream):
         parts, ranges, largest = pairs, pairs.ranges, pairs.largest
         if ranges is None:

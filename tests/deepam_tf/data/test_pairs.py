@@ -210,7 +210,8 @@ def test_noise_of_a_flat_map_is_no_edge(rng):
     [
         ([], {}, "at least as large"),
         ([depth_pair(size=(9, 40))], {}, "at least as large"),
-        ([depth_pair()], {"scale": 3}, "multiple of every scale"),
+        ([depth_pair()], {"scale": 0}, "at least 1"),
+        ([depth_pair()], {"scale": (4, 999)}, "no larger than the crop"),
         ([(np.full((20, 20, 1), 7, np.uint8), np.zeros((20, 20, 3), np.uint8))], {}, "different"),
         ([(depth_pair()[0], np.zeros((20, 20, 3), np.uint8))], {}, "guide of its size"),
     ],
