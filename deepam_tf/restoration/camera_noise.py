@@ -105,7 +105,7 @@ def level_to_tell(estimate: NoiseEstimate) -> float:
         The level, in the picture's units.
 
     Example:
-        >>> from deepam_tf.noise import NoiseEstimate
+        >>> from deepam_tf.data.noise import NoiseEstimate
         >>> tell = deepam_tf.restoration.camera_noise.level_to_tell
         >>> [round(255 * tell(NoiseEstimate("camera", x / 255, (), ()))) for x in (2, 10)]
         [2, 16]

@@ -188,8 +188,8 @@ def confidence(stddev: np.ndarray, tolerance: float, df: float) -> np.ndarray:
 
     Example:
         >>> from deepam_tf.restoration.uncertainty import confidence
-        >>> confidence(np.array([1e-3, 0.1, 10.0]), 0.1, df=4.0).round(2).tolist()
-        [1.0, 0.77, 0.01]
+        >>> confidence(np.array([1e-3, 0.1, 10.0]), 0.1, df=4.0).round(2)
+        array([1.  , 0.77, 0.01], dtype=float32)
     """
     ratio = np.square(tolerance / np.asarray(stddev, np.float64)) * df / (df - 2)
     half = tf.constant(0.5, tf.float64)

@@ -87,7 +87,7 @@ def test_a_version_that_is_not_there_is_an_error(addresses, way, inputs):
         ({"image": np.full([2, 4, 4, 1], np.nan, np.float32)}, "finite"),
         ({"image": np.zeros([2, 0, 4, 1], np.float32)}, "at least one pixel|shape"),
         ({"image": np.zeros([4, 4, 1], np.float32)}, "tiny|rank|shape|[Ii]nput"),
-        ({"noise_stddev": np.full([1, 1, 1, 1], -1, np.float32)}, "not negative"),
+        ({"noise_stddev": np.full([1, 1, 1, 1], -1, np.float32)}, r"in \[0, 1\]"),
     ],
 )
 def test_the_server_says_what_is_wrong_and_lives_on(ask, inputs, bad, message):
