@@ -26,4 +26,4 @@ def test_memory_is_that_of_the_buffer_and_not_of_the_data(tmp_path):
     # All of it once through. What is above the buffer is the same for one of any size: batches
     # that wait, and what the allocator keeps.
     assert found["decoded_megabytes"] > 140
-    assert 0 < found["memory_megabytes"] < 60
+    assert 0 <= found["memory_megabytes"] < 60

@@ -16,7 +16,7 @@ from training import make_shards
 from training.configuration.recipes import find_recipe
 from training.configuration.settings import replace
 from training.data.inputs import hold_out, load_examples
-from training.data.tasks import TASKS, Examples, find_task
+from training.data.tasks import Examples, find_task
 from training.fit.trainer import make_model, make_trainer
 
 CONFIGS = {
@@ -43,7 +43,7 @@ def write_pairs(folder, target, guide, rng, count=3, *, bits=8):
             cv2.imwrite(str(folder / name / f"{i}.png"), images[name])
 
 
-@pytest.fixture(params=TASKS)
+@pytest.fixture(params=CONFIGS)
 def data_set(request, tmp_path, rng):
     task = find_task(request.param)
     folder = tmp_path / "data"

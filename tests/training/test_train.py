@@ -192,7 +192,7 @@ def test_bad_folders_end_with_one_line(tmp_path, folder, capsys):
     assert train.main(["--data", str(folder), *options, "--set", "data.crop_size=4096"]) == 2
     out, err = capsys.readouterr()
     assert "3 images are smaller" in out
-    assert "at least as large as the crop" in err
+    assert "at least 4096 pixels a side" in err
 
 
 def test_a_run_goes_on_with_its_own_recipe_alone(tmp_path, images):
