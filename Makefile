@@ -26,7 +26,7 @@ lint: $(VENV)/.developer
 notebooks: $(VENV)/.developer
 	mkdir -p build/notebooks
 	for notebook in docs/notebooks/*.ipynb; do \
-	  TF_CPP_MIN_LOG_LEVEL=3 PATH="$(CURDIR)/$(BIN):$$PATH" timeout 120 $(BIN)/python -m nbconvert --to notebook --execute \
+	  TF_CPP_MIN_LOG_LEVEL=3 PATH="$(CURDIR)/$(BIN):$$PATH" timeout 600 $(BIN)/python -m nbconvert --to notebook --execute \
 	    --output-dir build/notebooks $$notebook || exit 1; \
 	done
 
