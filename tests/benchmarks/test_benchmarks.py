@@ -147,7 +147,7 @@ def test_memory_of_the_command_grows_with_the_picture(tmp_path, capsys):
     small, large = (
         int(line.split("│")[3]) for line in capsys.readouterr().out.splitlines() if "x" in line
     )
-    assert 0 < small < large < 2000
+    assert 0 <= small < large < 2000  # a small one may fit into what was there before
     with pytest.raises(ValueError, match="no such file"):
         memory.peak_mebibytes(["denoise", str(tmp_path / "none.png"), str(tmp_path / "b.png")])
 
