@@ -381,7 +381,7 @@ def _say_range(name: str, noise: Noise, say: Callable[[str, str], None]) -> None
 
 def _level(noise: Noise, pixels: np.ndarray, restorer: Restorer, model_name: str):
     """What a model that takes the noise level is given: a number or a map."""
-    if not restorer.takes_noise_stddev:
+    if not restorer.noise_level:
         if noise.kind == "signal-dependent":
             raise ValueError(
                 "Noise that depends on the signal needs weights that take its level. "

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepam_tf.networks.deepam import DeepAM
+from deepam_tf.restoration.borders import FRAME, has_quiet_rim, with_frame
 from deepam_tf.restoration.engine import Engine, engine_of
 from deepam_tf.restoration.windows import Window, cut_picture
 
@@ -89,6 +90,8 @@ class Restorer:
             raise ValueError(f"`rtol` must be positive. Received: rtol={rtol}.")
         self._engine = _engine(model, rtol)
         self._knows_units = isinstance(model, DeepAM)
+        # Differences are 0 beyond the border as they are in flat colours.
+        self._sees_border = isinstance(model, DeepAM) and not model.shift_invariant
         self.tile = tile
         self.overlap = self._engine.overlap if overlap is None else overlap
         self.self_ensemble = self_ensemble
@@ -97,7 +100,7 @@ class Restorer:
         self._companions = {
             name: count for name, count in self._engine.channels.items() if name != "image"
         }
-        self.takes_noise_stddev = "noise_stddev" in self._companions
+        self.noise_level = "noise_stddev" in self._companions
 
     @property
     def guide_channels(self) -> int:
@@ -183,10 +186,34 @@ class Restorer:
         self._into(out, image, companions, on_tile, overwritten=overwritten)
         return out
 
-    def _into(
+    def _wants_frame(self, image: np.ndarray, companions: dict[str, np.ndarray]) -> bool:
+        return self._sees_border and has_quiet_rim(image, companions.get("noise_stddev"))
+
+    def _into(self, out, image, companions, on_tile, **options) -> None:
+        """Restore an image into `out`, `[H, W, C]`; with standard deviations `[H, W, C, 2]`."""
+        if not self._wants_frame(image, companions):
+            self._in_windows(out, image, companions, on_tile, **options)
+            return
+        framed = with_frame(image)
+        result = np.empty((*framed.shape[:2], *out.shape[2:]), np.float32)
+        companions = {name: with_frame(x) for name, x in companions.items()}
+        # A bar counts the windows of the picture itself.
+        left = self.count_tiles(*image.shape)
+
+        def on_framed_tile():
+            nonlocal left
+            if left > 1:
+                left -= 1
+                on_tile()
+
+        self._in_windows(result, framed, companions, on_framed_tile, **options)
+        out[...] = result[FRAME:-FRAME, FRAME:-FRAME]
+        for _ in range(left):
+            on_tile()
+
+    def _in_windows(
         self, out, image, companions, on_tile, *, overwritten=False, uncertain: bool = False
     ) -> None:
-        """Restore an image into `out`, `[H, W, C]`; with standard deviations `[H, W, C, 2]`."""
         if self._engine.has_holes:
             out[...] = self._mean(
                 lambda *moved: self._by_iterations(*moved, on_tile, uncertain), image, companions
@@ -293,15 +320,16 @@ class Restorer:
         alike: dict[tuple, list[int]] = {}
         for i, (image, companions) in enumerate(given):
             shapes = tuple((name, x.shape) for name, x in companions.items())
-            alike.setdefault((image.shape, shapes), []).append(i)
-        for (shape, _), group in alike.items():
+            framed = self._wants_frame(image, companions)
+            alike.setdefault((image.shape, shapes, framed), []).append(i)
+        for (shape, _, framed), group in alike.items():
             channels = shape[-1] // self.image_channels
             fit = len(self.windows(*shape[:2], channels)) == 1
             size = _WINDOW_BYTES // (
                 self._engine.bytes_per_pixel() * channels * shape[0] * shape[1]
             )
             run = self._run_for(len(group) * channels * shape[0] * shape[1])
-            alone = not fit or size < 2 or self.self_ensemble or self._engine.has_holes
+            alone = not fit or size < 2 or self.self_ensemble or self._engine.has_holes or framed
             for start in range(0, len(group), 1 if alone else size):
                 part = group[start : start + (1 if alone else size)]
                 if len(part) == 1:

@@ -92,7 +92,7 @@ def denoiser(restorer: Restorer, noise_stddev: float) -> peers.Denoiser:
     Returns:
         The function, of `[H, W]` or `[H, W, C]`.
     """
-    given = noise_stddev if restorer.takes_noise_stddev else None
+    given = noise_stddev if restorer.noise_level else None
     return lambda image: restorer(np.atleast_3d(image), noise_stddev=given).reshape(image.shape)
 
 

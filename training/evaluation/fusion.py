@@ -103,5 +103,5 @@ def fuser(
     Returns:
         The function, of `[H, W, 3]` and `[H, W, 1]`.
     """
-    given = noise_stddev if restorer.takes_noise_stddev else None
+    given = noise_stddev if restorer.noise_level else None
     return lambda noisy, guide: restorer(noisy, guide=guide, noise_stddev=given)
