@@ -56,7 +56,7 @@ _LITTLE_GAMMA, _FAR_OFF = 1e-3, 16.0
 """Data are no start where `gamma` is below that share of its largest value and `f` further off
 the mean than that many mean deviations: a rim of large differences would hide the solution."""
 
-_OF_HOLES, _ROUNDING = 0.1, 8.0
+_OF_HOLES, _ROUNDING = 0.05, 8.0
 """Solves of images with holes are run to that share of `rtol`: the same residual hides a larger
 error where nothing but the rim holds the solution; not below that many roundings of the start."""
 
@@ -143,7 +143,7 @@ def reconstruct(
         u0: a guess at `u`, `[B, H, W, C]`, `f` by default. No gradient flows into it.
         rtol: stop once the residual of the system for the correction is below `rtol` times its
             right-hand side (`D^T W (v - D f)` where `gamma > 0` everywhere), image by image;
-            down to a tenth of it in images with holes, as the dtype allows. With `"chebyshev"`
+            down to a twentieth of it in images with holes, as the dtype allows. With `"chebyshev"`
             the share of the first error that is left, see `chebyshev_iteration`.
         atol: or below `atol`, in the units of `f`; the adjoint solve knows `rtol` alone.
         adjoint_rtol: `rtol` of the adjoint solve, if not the same (docs/training.md).
@@ -170,13 +170,13 @@ def reconstruct(
     """
     with tf.name_scope(name):
         f, v, gamma, edge_weight = validated(f, v, gamma, edge_weight)
-        how = _Solve(method, preconditioner, rtol, max_steps)
-        adjoint = dataclasses.replace(how, rtol=rtol if adjoint_rtol is None else adjoint_rtol)
+        solver = _Solve(method, preconditioner, rtol, max_steps)
+        adjoint = dataclasses.replace(solver, rtol=rtol if adjoint_rtol is None else adjoint_rtol)
         weights = (gamma,) if edge_weight is None else (gamma, edge_weight)
         # Solved outside of the function that is differentiated: inside of it, a
         # preconditioner that holds variables would be asked for their derivatives.
         start = _Start.at(f, gamma)
-        correction = how.run(weights, _system(f, v, weights, start), u0=u0, atol=atol).x
+        correction = solver.run(weights, _system(f, v, weights, start), u0=u0, atol=atol).x
         correction = tf.reshape(correction, tf.shape(f))
 
         @tf.custom_gradient
@@ -247,8 +247,8 @@ def reconstruct_with_info(
         f, v, gamma, edge_weight = validated(f, v, gamma, edge_weight)
         weights = (gamma,) if edge_weight is None else (gamma, edge_weight)
         system = _system(f, v, weights, _Start.at(f, gamma))
-        how = _Solve(method, preconditioner, rtol, max_steps)
-        result = how.run(weights, system, u0=u0, atol=atol, return_history=return_history)
+        solver = _Solve(method, preconditioner, rtol, max_steps)
+        result = solver.run(weights, system, u0=u0, atol=atol, return_history=return_history)
         return tf.stop_gradient(system.image + tf.reshape(result.x, tf.shape(f))), result
 
 
@@ -429,14 +429,14 @@ def _with_exact_mean(x: tf.Tensor, *, operator: ReconstructionOperator, total: t
     return tf.reshape(image + missing / of_one, tf.shape(x))
 
 
-def _solve(weights, rhs, how: _Solve) -> tf.Tensor:
+def _solve(weights, rhs, solver: _Solve) -> tf.Tensor:
     """`A^-1 rhs` on images `[B, H, W, C]`, differentiable in `rhs` and the weights of `A`."""
     system = _System(rhs, tf.reduce_sum(rhs, axis=[1, 2], keepdims=True))
-    x = tf.reshape(how.run(weights, system).x, tf.shape(rhs))
-    return _known_solution(weights, rhs, x, how)
+    x = tf.reshape(solver.run(weights, system).x, tf.shape(rhs))
+    return _known_solution(weights, rhs, x, solver)
 
 
-def _known_solution(weights, rhs, x, how: _Solve) -> tf.Tensor:
+def _known_solution(weights, rhs, x, solver: _Solve) -> tf.Tensor:
     """`x`, which solves `A x = rhs`, as a function of `rhs` and the weights of `A`.
 
     Its value costs nothing. Its derivative is a solve: `dx = A^-1 (drhs - dgamma x - D^T dw D
@@ -447,8 +447,8 @@ def _known_solution(weights, rhs, x, how: _Solve) -> tf.Tensor:
     @tf.custom_gradient
     def differentiable(rhs, *weights):
         def vjp(x_bar):
-            q = _solve(weights, x_bar, how)
-            known = _known_solution(weights, rhs, x, how)
+            q = _solve(weights, x_bar, solver)
+            known = _known_solution(weights, rhs, x, solver)
             gamma_bar = _sum_to_maps(-q * known, weights[0])
             if len(weights) == 1:
                 return q, gamma_bar

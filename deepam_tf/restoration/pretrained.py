@@ -43,9 +43,8 @@ __all__ = [
 ]
 
 
-_OVERRIDES = frozenset(
-    {"dtype", "max_steps", "method", "name", "preconditioner", "rtol", "trainable"}
-)
+_SOLVER = frozenset({"dtype", "max_steps", "method", "preconditioner", "rtol"})
+_OVERRIDES = _SOLVER | {"name", "trainable"}
 """Arguments of `DeepAM` that change nothing of what its weights mean."""
 
 
@@ -103,8 +102,10 @@ def read_pretrained(path: pathlib.Path, card: dict[str, Any], /, **overrides: An
             "or write the folder again."
         )
     named = {"name": card["name"]} if "name" in card else {}
+    solver = {key: value for key, value in overrides.items() if key in _SOLVER}
+    rest = {key: value for key, value in overrides.items() if key not in _SOLVER}
     try:
-        model = DeepAM(**{**named, **card["model"], **overrides})
+        model = DeepAM(**{**named, **card["model"], **rest})
     except TypeError as error:
         raise ValueError(
             f"{path}: the card is of a model that this version cannot build. Received: {error}. "
@@ -117,7 +118,7 @@ def read_pretrained(path: pathlib.Path, card: dict[str, Any], /, **overrides: An
                 variable.assign(values[variable.path].astype(variable.dtype))
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: the weights are not those of their card ({error}).") from error
-    return model
+    return model.with_solver(**solver) if solver else model
 
 
 def save_pretrained(

@@ -24,9 +24,18 @@ def smooth(height, width, channels=1):
     return np.stack(waves, axis=-1)[np.newaxis]
 
 
-def punched(rng, shape, maps=1):
+def picture(rng, kind, shape):
+    """Pictures in [0, 1], from the mildest to the roughest that there are."""
+    if kind == "noise":
+        return rng.uniform(size=shape)
+    if kind == "checkerboard":
+        return np.broadcast_to(np.indices(shape[1:3]).sum(0)[..., np.newaxis] % 2.0, shape)
+    return np.concatenate([smooth(*shape[1:])] * shape[0])
+
+
+def punched(rng, shape, maps=1, kind="smooth"):
     """Truth, exact gradients, `gamma`, and the mask of a hole of half of each side."""
-    truth = np.concatenate([smooth(*shape[1:])] * shape[0])
+    truth = picture(rng, kind, shape)
     gamma = rng.uniform(0.05, 1.0, (*shape[:3], maps))
     hole = np.zeros(gamma.shape, bool)
     _, height, width, _ = shape
@@ -38,9 +47,10 @@ def punched(rng, shape, maps=1):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("shape", "maps"), [((1, 128, 128, 1), 1), ((2, 64, 40, 3), 3)])
-def test_what_stands_in_a_hole_does_not_matter(rng, dtype, shape, maps):
-    truth, v, gamma, hole = punched(rng, shape, maps)
+@pytest.mark.parametrize("kind", ["smooth", "noise", "checkerboard"])
+@pytest.mark.parametrize(("shape", "maps"), [((1, 128, 128, 1), 1), ((2, 64, 40, 1), 1)])
+def test_what_stands_in_a_hole_does_not_matter(rng, dtype, shape, maps, kind):
+    truth, v, gamma, hole = punched(rng, shape, maps, kind)
     answers = []
     for bad in [0.5, *BAD]:
         f = np.where(hole, bad, truth).astype(dtype)
