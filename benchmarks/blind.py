@@ -98,21 +98,21 @@ def main(argv: list[str] | None = None) -> int:
             pixels = pixels[top : top + _MOST_SIDE, left : left + _MOST_SIDE]
             clean = (pixels / np.iinfo(pixels.dtype).max).astype(np.float32)
             image = spoiled(clean, sigma, quality, index)
-            told = denoiser(white, sigma / 255)(image) if sigma else image
+            with_level = denoiser(white, sigma / 255)(image) if sigma else image
             rows.append(
                 [
                     _psnr(clean, image, rounded=False),
-                    _psnr(clean, told, rounded=True),
+                    _psnr(clean, with_level, rounded=True),
                     _psnr(clean, default(image), rounded=True),
                 ]
             )
-        before, told, after = np.mean(rows, axis=0)
+        before, with_level, after = np.mean(rows, axis=0)
         change = [row[2] - max(row[0] if sigma == 0 else row[1], 0) for row in rows]
         worst = int(np.argmin(change))
         table.add_row(
             case,
             f"{before:.2f}",
-            f"{told:.2f}" if sigma else "",
+            f"{with_level:.2f}" if sigma else "",
             f"{after:.2f}",
             f"{change[worst]:+.2f}",
             paths[worst].name,

@@ -141,12 +141,12 @@ def measure(
         denoise = denoiser(Restorer(model), stddev)
     before = _peak()
     scores = evaluate(images, {name: denoise}, stddev)
-    own = [score for score in scores if score.method == name]
+    of_method = [score for score in scores if score.method == name]
     return Cost(
         name if precision == "float32" else f"{name}, {precision}",
         weights,
         operations,
-        sum(s.seconds for s in own) / sum(s.megapixels for s in own),
+        sum(s.seconds for s in of_method) / sum(s.megapixels for s in of_method),
         _peak() - before,
         means(scores, name)["psnr"],
     )
@@ -213,7 +213,7 @@ def _speed_table(found: list[tuple[str, Speed]]) -> rich.table.Table:
             f"{speed.computed:.2f}",
             f"{ours[0]:.2f}",
             f"{speed.dncnn[0]:.2f}",
-            *(f"{peer / own:.2f}" for peer, own in zip(speed.dncnn, ours, strict=True)),
+            *(f"{peer / seconds:.2f}" for peer, seconds in zip(speed.dncnn, ours, strict=True)),
             f"{100 * (1 - speed.networks[1] / ours[1]):.0f} %",
             f"{100 * speed.convolutions[1] / ours[1]:.0f} %",
         )

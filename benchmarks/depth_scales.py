@@ -86,9 +86,9 @@ def measure(
         restored = tf.constant(restorer(observation.image, guide=guide, mask=observation.mask))
         steps = {f"{name}, network alone": restored}
         for share in [planes.near_share(scale), *shares]:
-            own = share == planes.near_share(scale)
+            is_default = share == planes.near_share(scale)
             snapped = planes.snap_to_planes(restored, samples, valid, share=share, **grid)
-            steps[name if own else f"{name}, share {share:g}"] = snapped
+            steps[name if is_default else f"{name}, share {share:g}"] = snapped
         for step, values in steps.items():
             kept = values
             if not step.endswith("alone"):

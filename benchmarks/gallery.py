@@ -75,8 +75,8 @@ def _by_channel(image: np.ndarray) -> np.ndarray:
 def _sensor() -> Panels:
     clean = _photograph("chelsea", 20, 90) ** 1.5  # darker, as light that is not developed
     noisy = degradations.sensor_noise(clean, 1 / 60, 0.02**2, 0).astype(np.float32)
-    told = {"one level": "white", "a level a pixel": "signal-dependent"}
-    panels = {name: _restored(noisy, noise=kind) for name, kind in told.items()}
+    kinds = {"one level": "white", "a level a pixel": "signal-dependent"}
+    panels = {name: _restored(noisy, noise=kind) for name, kind in kinds.items()}
     return _with_psnr(clean, {"a sensor's noise": noisy} | panels)
 
 

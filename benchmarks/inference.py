@@ -118,7 +118,7 @@ def measure_speed(
         tile=max(rows, columns) - 2 * _DNCNN_REACH,
         overlap=_DNCNN_REACH,
     )
-    level = stddev if restorer.takes_noise_stddev else None
+    level = stddev if restorer.noise_level else None
     best = dict.fromkeys(("ours", "dncnn", "networks", "convolutions"), (np.inf, np.inf))
     convolve = _convolutions(model, rows, columns)
     # One window first, that is not timed: graphs are traced, solves compiled for its size.
@@ -149,12 +149,12 @@ def _networks(model, image: np.ndarray, stddev: float, windows: list[Window]):
 
     def run() -> None:
         for window in windows:
-            seen = {
+            arrays = {
                 key: x if x.shape[1] == 1 else x[:, window.seen[0], window.seen[1]]
                 for key, x in inputs.items()
             }
             for iteration in iterations:
-                given = {key: x for key, x in seen.items() if key != "u" or not iteration.first}
+                given = {key: x for key, x in arrays.items() if key != "u" or not iteration.first}
                 for x in iteration.run_network(given):
                     x.numpy()
 
@@ -200,13 +200,13 @@ def _solves(model: deepam_tf.DeepAM, noisy: np.ndarray, rounds: int) -> rich.tab
     systems = [(f, iterates[f"v_{k}"], iterates[f"gamma_{k}"]) for k in (1, 2)]
     exact = [deepam_tf.reconstruct(*x, preconditioner="jacobi", rtol=1e-6) for x in systems]
     table = rich.table.Table("solve", "mean error", "largest", "ms", "ms, compiled")
-    for name, how in _SOLVES.items():
+    for name, settings in _SOLVES.items():
         times = []
         for jit_compile in (False, True):
 
             @tf.function(jit_compile=jit_compile)
-            def solve(f, v, gamma, how=how):
-                return deepam_tf.reconstruct(f, v, gamma, preconditioner="jacobi", **how)
+            def solve(f, v, gamma, settings=settings):
+                return deepam_tf.reconstruct(f, v, gamma, preconditioner="jacobi", **settings)
 
             found = [solve(*x) for x in systems]
             times.append([_least_core_time(solve, x, rounds) for x in systems])

@@ -81,12 +81,12 @@ def main(argv: list[str] | None = None) -> int:
             noisy, out = pathlib.Path(folder, "noisy.jpg"), pathlib.Path(folder, "out.jpg")
             command = ["denoise", str(noisy), str(out), "--force", *options]
             _write_noisy(noisy, clean, 64, 64)
-            own = peak_mebibytes(command)
+            base = peak_mebibytes(command)
             for megapixels in args.megapixels:
                 width = 8 * round(math.sqrt(megapixels * 1e6 * 4 / 3) / 8)
                 height = round(megapixels * 1e6 / width)
                 _write_noisy(noisy, clean, width, height)
-                peak = peak_mebibytes(command) - own
+                peak = peak_mebibytes(command) - base
                 table.add_row(f"{width}x{height}", str(clean.shape[-1]), f"{peak:.0f}")
     except (image_io.ImageFileError, IndexError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -57,14 +57,14 @@ def restorations(
     """
     noisy = degradations.sensor_noise(clean, gain, variance, index)
     true = noise.PoissonGaussian(gain, variance)
-    told = {
+    levels = {
         "one level, estimated": noise.estimate_noise_stddev(noisy),
         "one level, true": float(np.sqrt(np.mean(gain * clean + variance))),
         "map, estimated": noise.estimate_poisson_gaussian(noisy).stddev_map(noisy),
         "map, true parameters": true.stddev_map(noisy),
     }
     return {"noisy": noisy} | {
-        name: np.clip(restorer(noisy, noise_stddev=level), 0, 1) for name, level in told.items()
+        name: np.clip(restorer(noisy, noise_stddev=level), 0, 1) for name, level in levels.items()
     }
 
 
@@ -121,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
             for index, clean in enumerate(images):
                 pictures = restorations(restorer, clean, *sensor, index)
                 first.setdefault(name, pictures)
-                rows.append({told: psnr(clean, x) for told, x in pictures.items()})
+                rows.append({name: psnr(clean, x) for name, x in pictures.items()})
                 progress.advance(task)
             columns.append({name: np.mean([row[name] for row in rows]) for name in rows[0]})
     for name in columns[0]:

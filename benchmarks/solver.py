@@ -130,10 +130,10 @@ def _table(results: list[linear_solvers.Result], size: int) -> rich.table.Table:
         "method", *linear_solvers.GAMMAS, title=f"{size}x{size}: ms (steps) by gamma"
     )
     for method in dict.fromkeys(r.method for r in results):
-        own = {r.gamma: r for r in results if r.method == method}
+        of_method = {r.gamma: r for r in results if r.method == method}
         cells = []
         for kind in linear_solvers.GAMMAS:
-            r = own.get(kind)
+            r = of_method.get(kind)
             # In float32 the true residual may stall above the tolerance: say so.
             missed = "" if r is None or r.residual <= 2e-5 else f" res {r.residual:.0e}"
             cells.append("" if r is None else f"{1e3 * r.seconds:.1f} ({r.steps}){missed}")
@@ -148,10 +148,10 @@ def _plot(results: list[linear_solvers.Result], path: pathlib.Path) -> None:
     colors = plt.get_cmap("tab20")
     for axis, kind in zip(axes, linear_solvers.GAMMAS, strict=True):
         for i, method in enumerate(methods):
-            own = [r for r in results if r.method == method and r.gamma == kind]
-            times = [1e9 * r.seconds / r.size**2 for r in own]
+            of_method = [r for r in results if r.method == method and r.gamma == kind]
+            times = [1e9 * r.seconds / r.size**2 for r in of_method]
             style = "-o" if method.startswith("CG, ") else "--s"
-            axis.loglog([r.size for r in own], times, style, color=colors(i), label=method)
+            axis.loglog([r.size for r in of_method], times, style, color=colors(i), label=method)
         axis.set(title=f"gamma {kind}", xlabel="side of the image, pixels")
         axis.set_xticks(sizes := sorted({r.size for r in results}), [str(size) for size in sizes])
         axis.minorticks_off()

@@ -29,10 +29,10 @@ def memory(console: rich.console.Console) -> None:
 
     Each in a process of its own, so that the peak is that of one way alone.
     """
-    for how in ("implicit", "loop"):
+    for differentiation in ("implicit", "loop"):
         for steps in (20, 200):
-            measured = _in_a_process("gradient", how, str(steps))
-            console.print(f"value and gradient, {how}, {steps} steps: {measured}")
+            measured = _in_a_process("gradient", differentiation, str(steps))
+            console.print(f"value and gradient, {differentiation}, {steps} steps: {measured}")
     for method in ("jacobi", "multigrid", *linear_solvers.PEERS):
         console.print(f"one solve, 1024x1024, {method}: {_in_a_process('solve', method)}")
 
@@ -57,7 +57,7 @@ def _peak_of_solve(method: str) -> str:
     return f"{(_peak_kilobytes() - before) / 1024:.0f} MB above its start"
 
 
-def _peak_of_gradient(how: str, steps: int) -> str:
+def _peak_of_gradient(differentiation: str, steps: int) -> str:
     rng = np.random.default_rng(0)
     f = tf.constant(rng.uniform(size=(4, 256, 256, 1)), tf.float32)
     v = tf.constant(0.1 * rng.normal(size=(4, 256, 256, 2)), tf.float32)
@@ -71,7 +71,7 @@ def _peak_of_gradient(how: str, steps: int) -> str:
         return f + tf.reshape(x, f.shape)
 
     solve = through_the_loop
-    if how == "implicit":
+    if differentiation == "implicit":
         solve = functools.partial(deepam_tf.reconstruct, preconditioner="jacobi", **options)
 
     @tf.function

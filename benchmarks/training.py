@@ -95,13 +95,13 @@ class Step:
         """Kernels of the convolutions: for each network those in a row, and the heads."""
         networks = []
         for k in range(1, self.model.num_iterations + 1):
-            own = [
+            variables = [
                 variable
                 for variable in self.model.trainable_variables
                 if len(variable.shape) == 4 and f"iteration_{k}_" in variable.path
             ]
-            heads = [variable.value for variable in own if "_head" in variable.path]
-            networks.append(([v.value for v in own if "_head" not in v.path], heads))
+            heads = [variable.value for variable in variables if "_head" in variable.path]
+            networks.append(([v.value for v in variables if "_head" not in v.path], heads))
         return networks
 
     def floating_operations(self) -> float:

@@ -126,8 +126,8 @@ def _measured(args: argparse.Namespace) -> tuple[list[Row], dict[str, Scores]]:
             for one in observed:
                 judged.append(uncertainty.judge(run, one, gaussian=args.gaussian))
                 progress.advance(bar)
-            own = score([(one.errors, one.stddev, one.rivals) for one in judged], df)
-            scores[name] = own
+            result = score([(one.errors, one.stddev, one.rivals) for one in judged], df)
+            scores[name] = result
             ranks = {
                 key: float(np.mean([one.correlations[key] for one in judged]))
                 for key in judged[0].correlations
@@ -136,11 +136,11 @@ def _measured(args: argparse.Namespace) -> tuple[list[Row], dict[str, Scores]]:
                 Row(
                     name,
                     len(judged),
-                    *(round(100 * own.coverage(x), 2) for x in LEVELS),
-                    round(own.nll, 3),
-                    round(own.laplace_nll, 3),
-                    *(round(own.ause[x], 4) for x in ("stddev", "|gradient u|", "gamma")),
-                    round(own.ause_of_chance, 4),
+                    *(round(100 * result.coverage(x), 2) for x in LEVELS),
+                    round(result.nll, 3),
+                    round(result.laplace_nll, 3),
+                    *(round(result.ause[x], 4) for x in ("stddev", "|gradient u|", "gamma")),
+                    round(result.ause_of_chance, 4),
                     *(round(ranks[x], 3) for x in ("stddev", "|gradient u|", "gamma")),
                     round(ranks.get("Gaussian stddev", float("nan")), 3),
                 )

@@ -48,8 +48,8 @@ def find_measured(
     integer = values.dtype.kind in "iu"
     measured = np.ones(values.shape, bool) if integer else np.isfinite(values)
     if len(hole_values):
-        told = np.isin(values, np.asarray(hole_values, np.float64))
-        return measured & ~told, []
+        is_hole = np.isin(values, np.asarray(hole_values, np.float64))
+        return measured & ~is_hole, []
     notes = []
     if integer and 8 * values.dtype.itemsize >= _LEAST_BITS:
         largest = np.iinfo(values.dtype).max

@@ -278,15 +278,15 @@ def observe_coarse(
     means, bicubic = made < rate, (made >= rate) & (made < (2 * rate if vary else 0.0))
     kind = tf.where(scale == 1, 0, tf.where(means, 1, tf.where(bicubic, 2, 0)))
     grid = []
-    for own in (0, 1):
+    for axis in (0, 1):
         step = scale
         first = tf.where(kind == 0, tf.floor(step / 2), (step - 1) / 2)
         if vary:
-            stretch = draws[7 + tf.where(apart < 1 / 3, own, 0)]
+            stretch = draws[7 + tf.where(apart < 1 / 3, axis, 0)]
             fractional = (fraction < 1 / 5) & (scale > 1)
             step = tf.where(fractional, tf.maximum(scale * 1.25 ** (2 * stretch - 1), 1.0), scale)
             first = tf.where(fractional, (step - 1) / 2, first)
-            shifted = draws[9 + own] * step
+            shifted = draws[9 + axis] * step
             # Points of whole scales lie on pixels, wherever the first one does.
             shifted = tf.where((kind == 0) & ~fractional, tf.floor(shifted), shifted)
             first = tf.where(anywhere < 1 / 2, shifted, first)

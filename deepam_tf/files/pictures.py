@@ -263,8 +263,8 @@ def _decoded(path, reader, count: int, white_level) -> Iterator[Picture]:
                 yield _with_white(path, picture, white_level)
             return
         dtype = reader.dtype()
-        told = None if white_level == "auto" else white_level
-        black, white, note = None, told, ""
+        white = None if white_level == "auto" else white_level
+        black, note = None, ""
         if dtype.kind in "if" or dtype.itemsize > 2 or (dtype == np.uint16 and white_level):
             dtype, low, high, inverted = reader.ranges(count)
             black, white, note = _levels(path, dtype, low, high, white_level)
@@ -278,8 +278,8 @@ def _decoded(path, reader, count: int, white_level) -> Iterator[Picture]:
 def _with_white(path: pathlib.Path, picture: Picture, white_level: float | str | None) -> Picture:
     if picture.dtype != np.uint16 or white_level is None:
         _check_white(path, picture.dtype, white_level, 255.0 * float(picture.pixels.max()))
-        told = isinstance(white_level, float) and white_level != 255
-        if not told or picture.dtype != np.uint8:
+        is_given = isinstance(white_level, float) and white_level != 255
+        if not is_given or picture.dtype != np.uint8:
             return picture
     peak = DEPTHS[np.dtype(picture.dtype)]
     high = peak * float(picture.pixels.max())

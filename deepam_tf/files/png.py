@@ -86,22 +86,22 @@ def color_chunks(data: bytes) -> tuple[tuple[bytes, bytes], ...]:
 
 def with_chunks(data: bytes, metadata: Metadata) -> bytes:
     """The file with what there is to say of it, behind its header."""
-    own = [*metadata.color_chunks]
+    entries = [*metadata.color_chunks]
     if metadata.icc:
-        own.append((b"iCCP", b"ICC profile\x00\x00" + zlib.compress(metadata.icc)))
+        entries.append((b"iCCP", b"ICC profile\x00\x00" + zlib.compress(metadata.icc)))
     if metadata.resolution is not None:
         x, y = (round(value) for value in metadata.resolution.per("m"))
         if metadata.resolution.unit == "none":
             x, y = (round(1000 * value) for value in metadata.resolution.per("m"))
         known = metadata.resolution.unit != "none"
-        own.append((b"pHYs", struct.pack(">IIB", x, y, known)))
+        entries.append((b"pHYs", struct.pack(">IIB", x, y, known)))
     if metadata.exif:
-        own.append((b"eXIf", metadata.exif))
+        entries.append((b"eXIf", metadata.exif))
     if metadata.xmp:
-        own.append((b"iTXt", b"XML:com.adobe.xmp\x00\x00\x00\x00\x00" + metadata.xmp))
-    own += [_text(*text) for text in metadata.text]
+        entries.append((b"iTXt", b"XML:com.adobe.xmp\x00\x00\x00\x00\x00" + metadata.xmp))
+    entries += [_text(*text) for text in metadata.text]
     end_of_header = len(_SIGNATURE) + 12 + 13
-    added = b"".join(_chunk(*chunk) for chunk in own)
+    added = b"".join(_chunk(*chunk) for chunk in entries)
     return data[:end_of_header] + added + data[end_of_header:]
 
 

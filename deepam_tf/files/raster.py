@@ -128,12 +128,12 @@ class RasterFile:
             image.seek(number)
             image.load()
             values, notes, profile = _values(image, data, transparent)
-            own = facts
+            fields = facts
             if profile is not None:
-                own = {**facts, "metadata": dataclasses.replace(facts["metadata"], icc=profile)}
+                fields = {**facts, "metadata": dataclasses.replace(facts["metadata"], icc=profile)}
             if self.count > 1 and self.several == "frames":
-                own = {**own, "duration": float(image.info.get("duration", 0.0))}
-            yield _picture(turned(values, _orientation(image)), own, notes)
+                fields = {**fields, "duration": float(image.info.get("duration", 0.0))}
+            yield _picture(turned(values, _orientation(image)), fields, notes)
 
     def _any_transparency(self, count: int) -> bool:
         """Whether a frame shows what is behind it: all then get alpha."""

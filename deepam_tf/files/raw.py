@@ -106,10 +106,10 @@ class RawFile:
             place = mosaic[row::2, column::2][:height, :width]
             place[...] = np.clip(values, 0, white).astype(mosaic.dtype)
 
-    def _find_white(self, told: float | None) -> tuple[float | None, tuple[str, ...]]:
+    def _find_white(self, white_level: float | None) -> tuple[float | None, tuple[str, ...]]:
         """White where the file does not say it, and what there is to say of that."""
-        if told is not None:
-            return told, ()
+        if white_level is not None:
+            return white_level, ()
         if self._raw.white_level != _LARGEST or self._raw.camera_white_level_per_channel:
             return None, ()
         high = int(self._raw.raw_image_visible.max())

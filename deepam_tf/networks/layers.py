@@ -216,8 +216,8 @@ class Reconstruction(keras.layers.Layer):
         self.jit_compile = False
 
     def call(self, inputs):
-        how = (self.method, self.preconditioner, self.rtol, self.max_steps, self.adjoint_rtol)
-        return _reconstruction(self.jit_compile, *how)(*inputs)
+        settings = (self.method, self.preconditioner, self.rtol, self.max_steps, self.adjoint_rtol)
+        return _reconstruction(self.jit_compile, *settings)(*inputs)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[0])

@@ -156,23 +156,23 @@ class UncertaintyHead(keras.layers.Layer):
         self.raw_df.assign(tf.math.log(tf.math.expm1(df - _LEAST_DF)))
 
     def call(self, inputs):
-        u, f, v, gamma, *told = inputs
+        u, f, v, gamma, *conditions = inputs
         floor = _FLOORS[self.shift_invariant]
         down, right = tf.split(v, 2, axis=-1)
-        seen = [
+        features = [
             _log(f - u, floor),
             _log(tf.sqrt(tf.square(down) + tf.square(right)), floor),
             0.5 * tf.math.log(gamma + 1e-3),
         ]
         if not self.shift_invariant:
-            seen.append(u)
+            features.append(u)
         if self.noise_level:
-            level, *told = told
-            seen.append(_log(level, floor))
-        seen += told
+            level, *conditions = conditions
+            features.append(_log(level, floor))
+        features += conditions
         shape = tf.shape(u)[:3]
-        seen = [tf.broadcast_to(x, tf.concat([shape, [x.shape[-1]]], axis=0)) for x in seen]
-        x = to_blocks(tf.concat(seen, axis=-1), _BLOCK)
+        features = [tf.broadcast_to(x, tf.concat([shape, [x.shape[-1]]], axis=0)) for x in features]
+        x = to_blocks(tf.concat(features, axis=-1), _BLOCK)
         for convolution in self.convolutions:
             x = convolution(x)
         log_stddev = to_pixels(self.log_stddev(x), u, _BLOCK)

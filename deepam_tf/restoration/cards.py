@@ -195,8 +195,8 @@ def card_page(name: str, card: dict[str, Any], *, metadata: bool = True) -> str:
     if "noise_stddev" in card:
         level = card["noise_stddev"]
         low, high = (255 * x for x in (level if isinstance(level, list) else (level, level)))
-        told = f"{low:.4g}" if low == high else f"any from {low:.4g} to {high:.4g}"
-        lines += [f"- Noise: sigma {told}, of 255"]
+        levels = f"{low:.4g}" if low == high else f"any from {low:.4g} to {high:.4g}"
+        lines += [f"- Noise: sigma {levels}, of 255"]
     if "scale" in card:
         lines += [f"- Scales: {', '.join(str(scale) for scale in card['scale'])}"]
     lines += [f"- Restores: {restores(card)}", f"- Licence of the weights: {_licence(card)}", ""]

@@ -118,14 +118,14 @@ class ModelEngine(Engine):
             layer = model.get_layer("uncertainty")
             names = ["u", "image", "v", "gamma"]
             names += [name for name in ("noise_stddev", "mask") if name in channels]
-            seen = dict(zip(names, layer.input, strict=True))
+            head_inputs = dict(zip(names, layer.input, strict=True))
 
             def head(given: dict[str, tf.Tensor]) -> tf.Tensor:
                 return layer([tf.cast(given[name], layer.compute_dtype) for name in names])
 
             solve = functools.partial(reconstruct, **settings)
             self.run_uncertain = _traced(self._cascade(solve, head), channels)
-            self.run_head = _traced(head, {name: x.shape[-1] for name, x in seen.items()})
+            self.run_head = _traced(head, {name: x.shape[-1] for name, x in head_inputs.items()})
 
     def _cascade(
         self, solve: Callable, head: Callable | None = None

@@ -51,10 +51,10 @@ def fill_hidden(picture: Picture) -> Picture:
     for top, left in itertools.product(range(0, height, _TILE), range(0, width, _TILE)):
         tile = slice(top, top + _TILE), slice(left, left + _TILE)
         window = tuple(slice(max(part.start - _REACH, 0), part.stop + _REACH) for part in tile)
-        seen = visible[window]
-        if visible[tile].all() or not seen.any():
+        visible_there = visible[window]
+        if visible[tile].all() or not visible_there.any():
             continue
-        solved = _harmonic(known[window], seen)
+        solved = _harmonic(known[window], visible_there)
         inside = tuple(
             slice(part.start - whole.start, part.stop - whole.start)
             for part, whole in zip(tile, window, strict=True)
@@ -63,13 +63,13 @@ def fill_hidden(picture: Picture) -> Picture:
     return dataclasses.replace(picture, pixels=filled.astype(np.float32))
 
 
-def _harmonic(pixels: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def _harmonic(pixels: np.ndarray, visible: np.ndarray) -> np.ndarray:
     """Pixels `[h, w, C]`, smooth where they are not seen."""
     height, width, channels = pixels.shape
     # Windows at the border are made as large as the others: one trace serves them all.
     beyond = ((0, _WINDOW - height), (0, _WINDOW - width))
     f = np.pad(pixels, (*beyond, (0, 0)), mode="edge")[np.newaxis]
-    gamma = np.pad(seen, beyond)[np.newaxis, ..., np.newaxis]
+    gamma = np.pad(visible, beyond)[np.newaxis, ..., np.newaxis]
     solved = _solver(channels)(tf.constant(f, tf.float32), tf.constant(gamma, tf.float32))
     return solved.numpy()[0, :height, :width]
 

@@ -15,7 +15,7 @@ __all__ = ["observations"]
 
 
 def observations(
-    examples: Examples, task: Task, values: Data, level: float, told: float | None
+    examples: Examples, task: Task, values: Data, level: float, told_level: float | None
 ) -> Iterator[Observed]:
     """Test images, degraded as the task's benchmarks are.
 
@@ -24,7 +24,7 @@ def observations(
         task: how they are observed.
         values: of its configuration.
         level: sigma of the noise on the 0..255 scale, or pixels from sample to sample.
-        told: sigma that the model is told instead of the true one.
+        told_level: sigma that the model is told instead of the true one.
 
     Yields:
         One observation an example.
@@ -36,7 +36,7 @@ def observations(
     )
     for number, item in enumerate(examples.items):
         inputs, target, *weight = task.observe(item, values, number)
-        if told is not None:
-            inputs = {**inputs, "noise_stddev": np.full([1, 1, 1, 1], told / 255, np.float32)}
+        if told_level is not None:
+            inputs = {**inputs, "noise_stddev": np.full([1, 1, 1, 1], told_level / 255, np.float32)}
         known = weight[0] if weight else np.ones(target.shape[:3], np.float32)
         yield Observed(inputs, target, known)

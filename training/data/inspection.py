@@ -120,9 +120,9 @@ def _repeated(files: list[Paths]) -> list[str]:
             by_bytes[target.stat().st_size].append(target)
     found = []
     for same_size in by_bytes.values():
-        seen: dict[bytes, pathlib.Path] = {}
+        first_of: dict[bytes, pathlib.Path] = {}
         for path in same_size if len(same_size) > 1 else []:
-            first = seen.setdefault(path.read_bytes(), path)
+            first = first_of.setdefault(path.read_bytes(), path)
             if first is not path:
                 found.append(f"{path}: the same file as {first.name}.")
     return found

@@ -168,10 +168,10 @@ def score(images: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]], df
     curves: dict[str, list[np.ndarray]] = {}
     chance = []
     rng = np.random.default_rng(0)
-    for own, own_stddev, others in images:
-        orders = {"oracle": np.abs(own), "stddev": own_stddev, **others}
+    for errors, own_stddev, others in images:
+        orders = {"oracle": np.abs(errors), "stddev": own_stddev, **others}
         for name, order in orders.items():
-            curves.setdefault(name, []).append(sparsification(own, order))
+            curves.setdefault(name, []).append(sparsification(errors, order))
         drawn = own_stddev * rng.standard_t(df, own_stddev.shape)
         best = sparsification(drawn, np.abs(drawn))
         chance.append(area(sparsification(drawn, own_stddev)) - area(best))

@@ -30,12 +30,12 @@ class Remembered:
     """What a frozen model did on crops.
 
     Attributes:
-        seen: what the head is given, in its order, each `[N, H, W, c]`.
+        inputs: what the head is given, in its order, each `[N, H, W, c]`.
         errors: `clean - restored`, `[N, H, W, C]`.
         weights: of each pixel, `[N, H, W]`; 0 where the truth is not known.
     """
 
-    seen: list[np.ndarray]
+    inputs: list[np.ndarray]
     errors: np.ndarray
     weights: np.ndarray
 
@@ -74,7 +74,7 @@ def remember(
     """
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, candidates=1))
     head = model.get_layer("uncertainty")
-    watched = keras.Model(model.input, {"seen": head.input, "restored": model.output["restored"]})
+    watched = keras.Model(model.input, {"inputs": head.input, "restored": model.output["restored"]})
     run = tf.function(lambda inputs: watched(inputs, training=False))
     parts: list[tuple] = []
     count = -(-num_crops // config.data.batch_size)
@@ -87,10 +87,10 @@ def remember(
         known = np.ones(error.shape[:3], np.float32)
         if weight:
             known = (weight[0]["restored"].numpy() > 0).astype(np.float32)
-        parts.append(([x.numpy() for x in outputs["seen"]], error, known))
-    seen, errors, weights = zip(*parts, strict=True)
+        parts.append(([x.numpy() for x in outputs["inputs"]], error, known))
+    inputs, errors, weights = zip(*parts, strict=True)
     return Remembered(
-        [np.concatenate(part) for part in zip(*seen, strict=True)],
+        [np.concatenate(part) for part in zip(*inputs, strict=True)],
         np.concatenate(errors),
         np.concatenate(weights),
     )
@@ -119,7 +119,7 @@ class CalibrationView(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         del logs
-        stddev = self.model.predict(self._crops.seen, batch_size=8, verbose=0)
+        stddev = self.model.predict(self._crops.inputs, batch_size=8, verbose=0)
         ratios = sorted_ratios(stddev, self._crops)
         with self._writer.as_default(step=epoch):
             for level, share in zip(LEVELS, coverage(ratios, LEVELS, self._head.df), strict=True):
@@ -155,7 +155,7 @@ def fit_head(
         recalibration, its factor and the degrees of freedom.
     """
     head = model.get_layer("uncertainty")
-    inputs = [keras.Input((None, None, x.shape[-1])) for x in crops.seen]
+    inputs = [keras.Input((None, None, x.shape[-1])) for x in crops.inputs]
     student = keras.Model(inputs, head(inputs), name="head")
     batch_size = 16
     steps = epochs * -(-len(crops.errors) // batch_size)
@@ -166,12 +166,12 @@ def fit_head(
         loss=NegativeLogLikelihood(head),
     )
     history = student.fit(
-        crops.seen,
+        crops.inputs,
         crops.errors,
         sample_weight=crops.weights,
         batch_size=batch_size,
         epochs=epochs,
-        validation_data=(held_out.seen, held_out.errors, held_out.weights),
+        validation_data=(held_out.inputs, held_out.errors, held_out.weights),
         callbacks=[
             keras.callbacks.TensorBoard(logs, profile_batch=0),
             CalibrationView(logs / "validation", head, held_out),
@@ -180,12 +180,12 @@ def fit_head(
     )
 
     def coverages() -> dict[str, float]:
-        ratios = sorted_ratios(student.predict(held_out.seen, batch_size=8, verbose=0), held_out)
+        ratios = sorted_ratios(student.predict(held_out.inputs, batch_size=8, verbose=0), held_out)
         shares = coverage(ratios, LEVELS, head.df)
         return {f"{100 * x:.0f}": round(100 * s, 2) for x, s in zip(LEVELS, shares, strict=True)}
 
     before = coverages()
-    stddev = student.predict(held_out.seen, batch_size=8, verbose=0)
+    stddev = student.predict(held_out.inputs, batch_size=8, verbose=0)
     # The factor is of standard deviations; `recalibrate` takes that of scales.
     factor, df = recalibration(sorted_ratios(stddev, held_out))
     scale = factor * np.sqrt((df - 2) / df * head.df / (head.df - 2))
