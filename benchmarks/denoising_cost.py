@@ -76,7 +76,9 @@ def convolution_cost(model: keras.Model) -> float:
         Their number.
     """
     kernels = [w for w in model.trainable_weights if len(w.shape) == 4]
-    return sum(float(np.prod(kernel.shape)) for kernel in kernels) / model.pixel_unshuffle**2
+    # Each coarse level, inside the one before, has a quarter of the places.
+    costs = [float(np.prod(w.shape)) / 4 ** w.path.split("/").count("coarse") for w in kernels]
+    return sum(costs) / model.pixel_unshuffle**2
 
 
 def _solver_cost(model: keras.Model, noisy: np.ndarray) -> float:
@@ -90,6 +92,7 @@ def _solver_cost(model: keras.Model, noisy: np.ndarray) -> float:
             inputs["image"],
             iterates[f"v_{k}"],
             iterates[f"gamma_{k}"],
+            edge_weight=iterates.get(f"w_{k}"),
             method=model.method,
             preconditioner=model.preconditioner,
             rtol=model.rtol,

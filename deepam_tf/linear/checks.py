@@ -141,13 +141,16 @@ def _check_edge_weight(gamma: tf.Tensor, edge_weight: tf.Tensor) -> None:
 def _floored_where_cut_off(gamma, edge_weight, floor) -> tf.Tensor:
     """`gamma` with the floor on pixels that no link joins to any with `gamma > 0`."""
 
-    def floored() -> tf.Tensor:
+    def cut_off() -> tf.Tensor:
         alone = ~_reached(gamma, edge_weight)
         if gamma.shape[-1] == 1:  # one map serves all channels, whose cuts may differ
             alone = tf.reduce_any(alone, axis=-1, keepdims=True)
-        return tf.ensure_shape(tf.where(alone, floor, gamma), gamma.shape)
+        return tf.ensure_shape(alone, gamma.shape)
 
-    return tf.cond(_cuts(edge_weight), floored, lambda: tf.identity(gamma))
+    # The branches give no numbers: XLA compiles no derivative of a `cond` that is called by a
+    # graph outside of it.
+    alone = tf.cond(_cuts(edge_weight), cut_off, lambda: tf.zeros_like(gamma, dtype=tf.bool))
+    return tf.where(alone, floor, gamma)
 
 
 def _cuts(edge_weight: tf.Tensor) -> tf.Tensor:

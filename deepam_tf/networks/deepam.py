@@ -58,6 +58,11 @@ class DeepAM(keras.Model):
     With `uncertainty_filters` there is a second output, `"stddev"`, of the shape of `"restored"`:
     how far off each value may be, see `UncertaintyHead`. It changes nothing of the first.
 
+    Two options go beyond the paper, see `AggregationNetwork`. With `edge_weights` the networks
+    also say how far each gradient of `v_k` is to be trusted, `w_k`, and the solves minimise
+    `sum gamma_k (u - f)^2 + sum w_k (D u - v_k)^2`. With `levels` above 1 they work on several
+    scales, and see further.
+
     Args:
         num_iterations: `K`, how many times the network and the solve are unrolled.
         image_channels: channels `C` of the image.
@@ -74,6 +79,8 @@ class DeepAM(keras.Model):
             network half way; `"early"`: it is one more input of the aggregation network
             (paper, eq. 9).
         mask: take a mask as an input.
+        edge_weights: the networks weigh the gradients that they propose.
+        levels: scales that each network works on; 1 is the paper's.
         method: of the solves, `"cg"` or `"chebyshev"`, see `reconstruct`.
         uncertainty_filters: feature maps of the head that gives the standard deviation; 0:
             there is none.
@@ -114,6 +121,8 @@ class DeepAM(keras.Model):
         guide_channels: int = 0,
         guidance: str = "joined",
         mask: bool = False,
+        edge_weights: bool = False,
+        levels: int = 1,
         method: str = "cg",
         uncertainty_filters: int = 0,
         preconditioner: str = "jacobi",
@@ -166,7 +175,7 @@ class DeepAM(keras.Model):
                 )
                 observed = [difference([image, u])]
             network_inputs = [u, *conditions, *observed, *guides]
-            v, gamma = AggregationNetwork(
+            v, gamma, *weights = AggregationNetwork(
                 image_channels,
                 filters=filters,
                 depth=depth,
@@ -175,6 +184,8 @@ class DeepAM(keras.Model):
                 residual=residual,
                 shift_invariant=shift_invariant,
                 guide_channels=network_guide_channels if guidance == "joined" else 0,
+                edge_weights=edge_weights,
+                levels=levels,
                 dtype=policy,
                 name=f"iteration_{k}_aggregation",
             )(network_inputs if len(network_inputs) > 1 else u)
@@ -189,8 +200,10 @@ class DeepAM(keras.Model):
                 max_steps=max_steps,
                 dtype=solve_dtype,
                 name=f"iteration_{k}_reconstruction",
-            )([image, v, gamma])
+            )([image, v, gamma, *weights])
             iterates |= {f"u_{k}": u, f"v_{k}": v, f"gamma_{k}": gamma}
+            if weights:
+                iterates[f"w_{k}"] = weights[0]
         outputs = {"restored": u}
         if uncertainty_filters:
             outputs["stddev"] = UncertaintyHead(
@@ -220,6 +233,8 @@ class DeepAM(keras.Model):
         self.guide_channels = guide_channels
         self.guidance = guidance
         self.mask = mask
+        self.edge_weights = edge_weights
+        self.levels = levels
         self.uncertainty_filters = uncertainty_filters
         self._solver = {
             "method": method,
@@ -290,8 +305,8 @@ class DeepAM(keras.Model):
 
         Returns:
             A functional `keras.Model` from this model's inputs to `{"restored", "u_k", "v_k",
-            "gamma_k"}` for `k = 1..K`. It shares this model's weights: training one trains
-            the other.
+            "gamma_k"}` for `k = 1..K`, with `edge_weights` also `"w_k"`. It shares this model's
+            weights: training one trains the other.
         """
         return keras.Model(
             self._named_inputs,
@@ -335,6 +350,8 @@ class DeepAM(keras.Model):
             "guide_channels": self.guide_channels,
             "guidance": self.guidance,
             "mask": self.mask,
+            "edge_weights": self.edge_weights,
+            "levels": self.levels,
             "uncertainty_filters": self.uncertainty_filters,
             **self._solver,
             "dtype": keras.dtype_policies.serialize(self._policy),

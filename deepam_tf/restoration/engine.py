@@ -89,14 +89,20 @@ class ModelEngine(Engine):
     Args:
         model: trained model.
         rtol: relative tolerance of the solves; None: the model's.
+
+    Attributes:
+        reach: how far one network sees, in pixels.
     """
 
     def __init__(self, model: DeepAM, rtol: float | None = None) -> None:
         # Blocks of networks and of the head, which has its own, are those of the whole picture.
-        self.block = math.lcm(model.pixel_unshuffle, 2 if model.uncertainty_filters else 1)
+        network = model.networks[0]
+        self.block = math.lcm(network.block, 2 if model.uncertainty_filters else 1)
+        self.reach = network.reach
         self._side = model.pixel_unshuffle
-        self._depth = model.depth
-        self._filters = model.filters
+        # Coarse levels have twice the maps, each on a quarter of the places of the one before.
+        coarse = sum(0.25**level for level in range(1, model.levels))
+        self._filters = model.filters * (1 + 2 * coarse)
         self._itemsize = tf.as_dtype(model.get_layer("iteration_1_aggregation").compute_dtype).size
         settings = {
             "method": model.method,
@@ -140,19 +146,15 @@ class ModelEngine(Engine):
             u = inputs["image"]
             v = gamma = u
             for iteration in self.iterations:
-                v, gamma = iteration.network({**inputs, "u": u})
-                u = solve(tf.cast(inputs["image"], v.dtype), v, gamma)
+                v, gamma, *weights = iteration.network({**inputs, "u": u})
+                edge_weight = weights[0] if weights else None
+                u = solve(tf.cast(inputs["image"], v.dtype), v, gamma, edge_weight=edge_weight)
             if head is None:
                 return tf.cast(u, tf.float32)
             stddev = head({**inputs, "u": u, "v": v, "gamma": gamma})
             return tf.stack([tf.cast(x, tf.float32) for x in (u, stddev)], axis=-1)
 
         return run
-
-    @property
-    def reach(self) -> int:
-        """How far one network sees, in pixels."""
-        return self._side * self._depth + 1
 
     @property
     def overlap(self) -> int:
@@ -172,32 +174,38 @@ class Iteration:
         settings: of the solve, arguments of `reconstruct`.
 
     Attributes:
+        gives: names of what the network gives: `"v"`, `"gamma"` and, of a model with edge weights,
+            `"edge_weight"`.
         run_network: from a dictionary of the model's inputs and, after the first iteration, `"u"`
-            of the one before, all float32, to `v` and `gamma`.
-        run_solve: from a dictionary of `"image"`, `"v"` and `"gamma"` to `u`.
+            of the one before, all float32, to the tensors of those names.
+        run_solve: from a dictionary of `"image"` and these to `u`.
         first: whether it is the first.
     """
 
     def __init__(self, model: DeepAM, k: int, settings: dict) -> None:
         layer = model.get_layer(f"iteration_{k}_reconstruction")
-        _, v, gamma = layer.input
+        _, *given = layer.input
+        self.gives = ("v", "gamma", "edge_weight")[: len(given)]
         inputs = dict(model.input)
         if k > 1:
             inputs["u"] = model.get_layer(f"iteration_{k - 1}_reconstruction").output
-        network = keras.Model(list(inputs.values()), [v, gamma])
+        network = keras.Model(list(inputs.values()), given)
         self.first = k == 1
         channels = {name: x.shape[-1] for name, x in inputs.items()}
-        self.network = lambda given: network([given[name] for name in inputs], training=False)
+        self.network = lambda x: network([x[name] for name in inputs], training=False)
         self.run_network = _traced(self.network, channels)
-        self.run_solve = _solver(channels["image"], gamma.shape[-1], **settings)
+        maps = tuple((name, x.shape[-1]) for name, x in zip(self.gives, given, strict=True))
+        self.run_solve = _solver((("image", channels["image"]), *maps), **settings)
 
 
 @functools.cache
-def _solver(image_channels: int, gamma_channels: int, **settings):
+def _solver(channels: tuple[tuple[str, int], ...], **settings):
     """The solve with these settings, traced once for all iterations and models."""
     return _traced(
-        lambda x: reconstruct(x["image"], x["v"], x["gamma"], **settings),
-        {"image": image_channels, "v": 2 * image_channels, "gamma": gamma_channels},
+        lambda x: reconstruct(
+            x["image"], x["v"], x["gamma"], edge_weight=x.get("edge_weight"), **settings
+        ),
+        dict(channels),
     )
 
 

@@ -392,9 +392,9 @@ class Restorer:
         windows = self.windows(height, width, batch)
         solves = _solve_windows(companions["mask"], batch * self.image_channels)
         u = observed
-        maps: list[np.ndarray] = []
+        maps: dict[str, np.ndarray] = {}
         for iteration in self._engine.iterations:
-            maps = []
+            maps = {}
             for window in windows:
                 seen, kept, inside = (
                     (slice(None), *x) for x in (window.seen, window.kept, window.inside)
@@ -404,26 +404,25 @@ class Restorer:
                 if not iteration.first:
                     given["u"] = u[seen]
                 parts = [x.numpy() for x in iteration.run_network(given)]
-                maps = maps or [
-                    np.empty([batch, height, width, x.shape[-1]], np.float32) for x in parts
-                ]
-                for whole, part in zip(maps, parts, strict=True):
-                    whole[kept] = part[inside]
+                for name, part in zip(iteration.gives, parts, strict=True):
+                    if name not in maps:
+                        shape = [batch, height, width, part.shape[-1]]
+                        maps[name] = np.empty(shape, np.float32)
+                    maps[name][kept] = part[inside]
                 on_tile()
-            v, gamma = maps
             solved = np.empty_like(observed)
             for window in solves:
                 seen, kept, inside = (
                     (slice(None), *x) for x in (window.seen, window.kept, window.inside)
                 )
-                given = {"image": observed[seen], "v": v[seen], "gamma": gamma[seen]}
+                given = {"image": observed[seen], **{name: x[seen] for name, x in maps.items()}}
                 solved[kept] = iteration.run_solve(given).numpy()[inside]
             u = solved
         head = self._engine.run_head
         if not uncertain or head is None:
             return self._as_image(u, image.shape)
         stddev = np.empty_like(u)
-        last = {"u": u, "image": observed, "v": maps[0], "gamma": maps[1]}
+        last = {"u": u, "image": observed, "v": maps["v"], "gamma": maps["gamma"]}
         for window in windows:
             seen, kept, inside = (
                 (slice(None), *x) for x in (window.seen, window.kept, window.inside)

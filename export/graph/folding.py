@@ -46,9 +46,10 @@ def folded(model: deepam_tf.DeepAM) -> keras.Model:
 
 
 def _networks(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The layer itself and the guide's network inside it, where they hold pairs."""
-    found = [layer, getattr(layer, "guidance", None)]
-    return [x for x in found if getattr(x, "normalizations", None)]
+    """The layer itself, and the guide's network and the coarse ones in it, if they hold pairs."""
+    found = [layer] if getattr(layer, "normalizations", None) else []
+    inside = (getattr(layer, name, None) for name in ("guidance", "coarse"))
+    return found + [x for network in inside if network is not None for x in _networks(network)]
 
 
 def _check_pairs(layer: keras.layers.Layer) -> None:

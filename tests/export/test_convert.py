@@ -21,8 +21,9 @@ def test_conversions_agree(served, tmp_path, suffix, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_guided_models_convert(tmp_path, suffix):
-    model = deepam_tf.DeepAM(1, filters=4, depth=6, guide_channels=3, mask=True)
+@pytest.mark.parametrize("arguments", [{}, {"levels": 2, "edge_weights": True}])
+def test_guided_models_convert(tmp_path, suffix, arguments):
+    model = deepam_tf.DeepAM(1, filters=4, depth=8, guide_channels=3, mask=True, **arguments)
     folder = saving.save(sources.Source(model, {"name": "guided"}), tmp_path / "guided")
     assert conversion.convert(folder, tmp_path / f"guided{suffix}") <= conversion.AGREEMENT
 

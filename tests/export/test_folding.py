@@ -14,8 +14,10 @@ from export.graph.folding import folded
 
 def trained_like(rng, **arguments):
     """A model whose statistics and factors are as far from their start as training takes them."""
-    model = deepam_tf.DeepAM(2, filters=16, depth=6, **arguments)
+    model = deepam_tf.DeepAM(2, **{"filters": 16, "depth": 6, **arguments})
     for variable in model.variables:
+        if variable.path.endswith(("up/kernel", "edge_weight_head/kernel")):  # begin at zero
+            variable.assign(0.02 * rng.standard_normal(variable.shape))
         if len(variable.shape) == 1:
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
     return model
@@ -34,6 +36,7 @@ def answers(model, size=(2, 13, 18)):
         {"pixel_unshuffle": 2, "residual": True, "noise_level": True},
         {"image_channels": 3, "guide_channels": 3, "mask": True},
         {"guide_channels": 1, "guidance": "early"},
+        {"levels": 3, "edge_weights": True, "depth": 8, "guide_channels": 1, "pixel_unshuffle": 2},
     ],
 )
 def test_folding_changes_nothing_but_the_batch_normalisation(rng, arguments):

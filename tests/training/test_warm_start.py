@@ -49,3 +49,32 @@ def test_weights_of_another_architecture_are_refused():
         warm_start.adopt_weights(model, keras.Sequential([keras.layers.Dense(1)]))
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "grown",
+    [{"levels": 2}, {"edge_weights": True}, {"levels": 3, "edge_weights": True}],
+)
+@pytest.mark.parametrize("guide_channels", [0, 3])
+def test_what_is_grown_changes_nothing_at_first(rng, grown, guide_channels):
+    given = {
+        "image": tf.constant(rng.uniform(size=(2, 13, 14, 1)), tf.float32),
+        "guide": tf.constant(rng.uniform(size=(2, 13, 14, 3)), tf.float32),
+    }
+    options = {"filters": 8, "depth": 8, "pixel_unshuffle": 2, "guide_channels": guide_channels}
+    image = {name: given[name] for name in (("image", "guide") if guide_channels else ("image",))}
+    source, model = deepam_tf.DeepAM(2, **options), deepam_tf.DeepAM(3, **options, **grown)
+    for variable in source.trainable_variables:
+        variable.assign_add(0.05 * rng.standard_normal(variable.shape))
+    warm_start.adopt_weights(model, source)
+    expected = source(image)["restored"]
+    assert np.abs(expected - given["image"]).max() > 0.01
+    np.testing.assert_array_equal(model.iterates()(image)["u_2"], expected)
+
+
+def test_nothing_that_the_source_has_is_dropped():
+    model = deepam_tf.DeepAM(1, filters=8, depth=8)
+    for more in ({"levels": 2}, {"edge_weights": True}):
+        source = deepam_tf.DeepAM(1, filters=8, depth=8, **more)
+        with pytest.raises(ValueError, match=r"no more levels.*Received"):
+            warm_start.adopt_weights(model, source)

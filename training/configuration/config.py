@@ -35,6 +35,8 @@ class Model:
         residual: whether the networks give `v - D u`.
         shift_invariant: whether they see differences alone.
         guidance: `joined` or `early`, how a guide comes in.
+        edge_weights: whether the networks weigh the gradients that they propose.
+        levels: scales that each network works on.
         preconditioner: of the solves.
         rtol: tolerance of the solves; they run to convergence in training too.
     """
@@ -47,6 +49,8 @@ class Model:
     residual: bool = False
     shift_invariant: bool = False
     guidance: Literal["joined", "early"] = "joined"
+    edge_weights: bool = False
+    levels: int = 1
     preconditioner: Literal["jacobi", "multigrid", "auto", "cosine"] = "jacobi"
     rtol: float = 1e-4
 

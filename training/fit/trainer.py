@@ -133,6 +133,8 @@ def make_model(config: TrainingConfig, task: Task) -> DeepAM:
         residual=config.model.residual,
         shift_invariant=config.model.shift_invariant,
         guidance=config.model.guidance,
+        edge_weights=config.model.edge_weights,
+        levels=config.model.levels,
         preconditioner=config.model.preconditioner,
         rtol=config.model.rtol,
         dtype=config.run.dtype,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import keras
+
 from deepam_tf import DeepAM
 
 __all__ = ["adopt_weights"]
@@ -15,6 +17,10 @@ def adopt_weights(model: DeepAM, source: DeepAM) -> None:
     left out: the loss on `u_1 .. u_{K-1}` has taught the first to do without them. Where there is
     a noise level or a mask, the first network sees less than the others; those stay as they are
     if the source has no other.
+
+    The source may have fewer levels, and no edge weights. Those begin as they are made: what the
+    new levels add is zero, and every edge weight is 1, so that the model computes what the source
+    does.
 
     Args:
         model: gets the weights.
@@ -32,28 +38,33 @@ def adopt_weights(model: DeepAM, source: DeepAM) -> None:
             "The model to start from must have the architecture of the run, with perhaps more or "
             f"fewer iterations. Received: {_summary(source)}; the run has {_summary(model)}."
         )
-    mine, theirs = (
-        [_weights(m, k) for k in range(1, m.num_iterations + 1)] for m in (model, source)
-    )
-    taken = [theirs[min(k, len(theirs) - 1)] for k in range(len(mine))]
-    for number, (old, new) in enumerate(zip(mine, taken, strict=True)):
-        if [x.shape for x in old] != [x.shape for x in new]:
-            taken[number] = old
-    for k, weights in enumerate(taken, start=1):
-        model.get_layer(f"iteration_{k}_aggregation").set_weights(weights)
+    if source.levels > model.levels or source.edge_weights > model.edge_weights:
+        raise ValueError(
+            "The model to start from must have no more levels than the run, and edge weights only "
+            f"if the run has them. Received: {_summary(source)}; the run has {_summary(model)}."
+        )
+    theirs = [_variables(network) for network in source.networks]
+    for k, network in enumerate(model.networks):
+        mine, given = _variables(network), theirs[min(k, len(theirs) - 1)]
+        if all(mine[name].shape == variable.shape for name, variable in given.items()):
+            for name, variable in given.items():
+                mine[name].assign(variable)
 
 
-def _weights(model: DeepAM, k: int) -> list:
-    return model.get_layer(f"iteration_{k}_aggregation").get_weights()
+def _variables(network: keras.layers.Layer) -> dict[str, keras.Variable]:
+    """Every variable by its path inside the network, which is the same in any model."""
+    return {variable.path.partition("/")[2]: variable for variable in network.variables}
 
 
 def _architecture(model: DeepAM) -> dict:
     """What the weights are made for; how the solves are done may differ, and the precision."""
     free = {"name", "trainable", "num_iterations", "gamma_min", "dtype"}
     free |= {"method", "preconditioner", "rtol", "max_steps"}
+    free |= {"levels", "edge_weights"}
     return {name: value for name, value in model.get_config().items() if name not in free}
 
 
 def _summary(model: DeepAM) -> str:
-    values = {"num_iterations": model.num_iterations, **_architecture(model)}
+    values = {name: getattr(model, name) for name in ("num_iterations", "levels", "edge_weights")}
+    values |= _architecture(model)
     return ", ".join(f"{name}={value}" for name, value in values.items())

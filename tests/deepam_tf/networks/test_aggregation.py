@@ -113,7 +113,101 @@ def test_small_steps_of_large_values_survive_half_precision(rng):
     assert seen[1] == 0
 
 
+def scattered(layer, rng):
+    """The layer with nothing left at zero, as training leaves it."""
+    for variable in layer.trainable_variables:
+        variable.assign_add(0.05 * rng.standard_normal(variable.shape))
+    return layer
+
+
+LEVELS = {"filters": 8, "depth": 8, "levels": 3}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (9, 11), (16, 24)])
+@pytest.mark.parametrize("arguments", [{}, {"pixel_unshuffle": 2, "guide_channels": 3}])
+def test_levels_take_any_size_and_begin_as_nothing(rng, size, arguments):
+    x = inputs(rng, size)
+    given = [x["image"], x["guide"]] if "guide_channels" in arguments else x["image"]
+    deep = deepam_tf.AggregationNetwork(edge_weights=True, **LEVELS, **arguments)
+    flat = deepam_tf.AggregationNetwork(**{**LEVELS, "levels": 1}, **arguments)
+    for layer in (deep, flat):
+        layer(given)
+    for network, other in ((flat, deep), (flat.guidance, deep.guidance)):
+        if network is not None:
+            for a, b in zip(network.convolutions, other.convolutions, strict=True):
+                a.set_weights(b.get_weights())
+    for name in ("v_head", "gamma_head"):
+        getattr(flat, name).set_weights(getattr(deep, name).get_weights())
+    v, gamma, edge_weight = deep(given)
+    np.testing.assert_array_equal(v, flat(given)[0])
+    np.testing.assert_array_equal(gamma, flat(given)[1])
+    np.testing.assert_array_equal(edge_weight, tf.ones_like(v))
+    other = scattered(deep, rng)(given)
+    assert [y.shape for y in other] == [v.shape, gamma.shape, v.shape]
+    assert np.abs(other[0] - v).max() > 0
+
+
+def test_no_level_sees_further_than_the_network_says(rng):
+    """A change of one pixel is felt up to `reach` away: by far more than without levels."""
+    image = rng.uniform(size=(1, 1, 260, 1)).astype(np.float32)
+    felt = {}
+    for levels in (1, 2, 3):
+        layer = deepam_tf.AggregationNetwork(
+            pixel_unshuffle=2, residual=True, **{**LEVELS, "levels": levels}
+        )
+        layer(image)
+        scattered(layer, rng)
+        before = layer(image)[0]
+        felt[levels] = 0
+        for pixel in range(120, 120 + layer.block):  # any place inside a block of the last level
+            changed = image.copy()
+            changed[:, :, pixel] += 1.0
+            where = np.flatnonzero(np.abs(layer(changed)[0] - before).max(axis=(0, 1, 3)))
+            felt[levels] = max(felt[levels], *np.abs(where - pixel))
+        assert felt[levels] <= layer.reach
+    assert felt[1] < felt[2] < felt[3]
+
+
+def test_every_weight_of_levels_and_edge_weights_learns(rng):
+    layer = deepam_tf.AggregationNetwork(edge_weights=True, residual=True, **LEVELS)
+    image = inputs(rng, (16, 16))["image"]
+    layer(image)
+    for first in (True, False):
+        with tf.GradientTape() as tape:
+            v, gamma, edge_weight = layer(image, training=True)
+            loss = tf.reduce_mean(v**2) + tf.reduce_mean(gamma) + tf.reduce_mean(edge_weight)
+        gradients = tape.gradient(loss, layer.trainable_variables)
+        for variable, gradient in zip(layer.trainable_variables, gradients, strict=True):
+            # What is behind a convolution of zeros follows once that has moved.
+            behind_zeros = "coarse" in variable.path and not variable.path.endswith("up/kernel")
+            nested = "coarse/coarse" in variable.path
+            if first and (behind_zeros or nested):
+                continue
+            assert np.any(gradient), variable.path
+        scattered(layer, rng)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_edge_weights_are_positive_and_at_most_one(rng, policy):
+    layer = deepam_tf.AggregationNetwork(edge_weights=True, dtype=policy, **SMALL)
+    image = inputs(rng)["image"]
+    layer(image)
+    for scale in (0.1, 10.0, 1e4):
+        layer.edge_weight_head.kernel.assign(
+            scale * rng.standard_normal(layer.edge_weight_head.kernel.shape)
+        )
+        edge_weight = layer(image)[2].numpy()
+        assert edge_weight.dtype == np.float32
+        assert edge_weight.min() > 0.01
+        assert edge_weight.max() <= 1
+        assert edge_weight.min() < 1
+
+
 def test_impossible_networks_are_refused():
+    with pytest.raises(ValueError, match=r"depth` of 8. Received: levels=2, depth=7"):
+        deepam_tf.AggregationNetwork(levels=2, depth=7)
+    with pytest.raises(ValueError, match=r"at least 1.*Received: levels=0"):
+        deepam_tf.AggregationNetwork(levels=0)
     with pytest.raises(ValueError, match=r"with a guide 6.*Received"):
         deepam_tf.AggregationNetwork(depth=5, guide_channels=1)
     with pytest.raises(ValueError, match=r"guide_channels.*Received"):

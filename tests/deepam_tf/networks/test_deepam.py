@@ -33,6 +33,45 @@ def test_names_and_shapes(num_iterations, image_channels):
         assert model.get_layer(f"iteration_{k}_reconstruction").count_params() == 0
 
 
+BEYOND = {"filters": 8, "depth": 8, "levels": 2, "edge_weights": True}
+
+
+def _moved(model, rng):
+    """The model with nothing left at zero, as training leaves it."""
+    for variable in model.trainable_variables:
+        variable.assign_add(0.05 * rng.standard_normal(variable.shape))
+    return model
+
+
+def test_solves_take_the_weights_of_the_edges(rng):
+    model = _moved(deepam_tf.DeepAM(2, image_channels=3, rtol=1e-6, **BEYOND), rng)
+    image = tf.constant(rng.uniform(size=(2, 9, 13, 3)), tf.float32)
+    iterates = model.iterates()({"image": image})
+    for k in (1, 2):
+        f, v, gamma = image, iterates[f"v_{k}"], iterates[f"gamma_{k}"]
+        assert iterates[f"w_{k}"].shape == (2, 9, 13, 2)
+        solved = deepam_tf.reconstruct(f, v, gamma, edge_weight=iterates[f"w_{k}"])
+        np.testing.assert_allclose(iterates[f"u_{k}"], solved, atol=1e-4)
+        unweighted = deepam_tf.reconstruct(f, v, gamma)
+        assert np.abs(iterates[f"u_{k}"] - unweighted).max() > 1e-3
+
+
+def test_models_past_the_paper_make_the_round_trip(tmp_path, rng):
+    model = _moved(deepam_tf.DeepAM(2, noise_level=True, pixel_unshuffle=2, **BEYOND), rng)
+    x = {
+        "image": rng.uniform(size=(1, 12, 10, 1)).astype(np.float32),
+        "noise_stddev": np.full([1, 1, 1, 1], 0.1, np.float32),
+    }
+    model.save(tmp_path / "model.keras")
+    deepam_tf.save_pretrained(model, tmp_path / "weights")
+    for again in (
+        keras.saving.load_model(tmp_path / "model.keras"),
+        deepam_tf.load_pretrained(tmp_path / "weights"),
+    ):
+        assert (again.levels, again.edge_weights) == (2, True)
+        np.testing.assert_array_equal(again(x)["restored"], model(x)["restored"])
+
+
 def test_each_iteration_has_weights_of_its_own():
     model = deepam_tf.DeepAM(2, **SMALL)
     first, second = (model.get_layer(f"iteration_{k}_aggregation") for k in (1, 2))
@@ -123,8 +162,9 @@ def test_three_iterations_train_through_fit(rng, jit_compile):
     assert np.isfinite(history.history["loss"][0])
 
 
-def test_solves_compiled_with_a_tolerance_of_their_own_train_alike(rng, tmp_path):
-    model = deepam_tf.DeepAM(2, rtol=1e-6, **SMALL)
+@pytest.mark.parametrize("edge_weights", [False, True])
+def test_solves_compiled_with_a_tolerance_of_their_own_train_alike(rng, tmp_path, edge_weights):
+    model = deepam_tf.DeepAM(2, rtol=1e-6, edge_weights=edge_weights, **SMALL)
     for weight in model.trainable_variables:  # v nearly D u would leave nothing to solve
         weight.assign_add(0.1 * tf.random.stateless_normal(weight.shape, [0, 1]))
     x = tf.constant(rng.uniform(size=(2, 12, 12, 1)), tf.float32)

@@ -241,6 +241,25 @@ def test_holes_of_any_width_have_no_seams(filling, width):
     assert np.abs(tiled - image).max() > 2 / 255  # the networks have a say in it
 
 
+@pytest.mark.parametrize("mask", [False, True])
+def test_tiles_of_a_model_with_levels_and_edge_weights_agree(rng, mask):
+    model = deepam_tf.DeepAM(
+        2, filters=4, depth=8, levels=2, edge_weights=True, pixel_unshuffle=2, residual=True,
+        mask=mask, rtol=1e-6,
+    )  # fmt: skip
+    for variable in model.trainable_variables:
+        variable.assign_add(0.05 * rng.standard_normal(variable.shape))
+    image = rng.uniform(size=(40, 251, 1)).astype(np.float32)
+    given = {"mask": np.ones_like(image)} if mask else {}
+    companions = {name: x[np.newaxis] for name, x in given.items()}
+    whole = model({"image": image[np.newaxis], **companions}, training=False)["restored"][0]
+    restorer = deepam_tf.Restorer(model, tile=32)
+    assert len(restorer.windows(40, 251)) > 1
+    tiled = restorer(image, **given)
+    np.testing.assert_allclose(tiled, whole, atol=2e-3 if not mask else 1e-4)
+    assert np.abs(tiled - image).max() > 0.01
+
+
 def test_solves_of_large_pictures_see_across_holes():
     mask = np.ones((4000, 9000, 1), np.float32)
     mask[1000:1200, 100:8000] = 0
