@@ -79,6 +79,37 @@ def test_model_for_every_noise_level_trains_and_goes_on(tmp_path, images):
     np.testing.assert_array_equal(loaded(x)["restored"], model(x)["restored"])
 
 
+def test_what_is_new_may_learn_alone(tmp_path, images):
+    """What the model to start from has stays as it is to the last bit, after two starts too."""
+    grown = {"model.depth": 8, "model.levels": 2, "model.edge_weights": True}
+    alone = {"run.learns": "new", "run.statistics": "moving", "run.steps_per_epoch": 3}
+    config = replace(TINY, {**grown, **alone, "run.num_steps": 3})
+    source = deepam_tf.DeepAM(1, filters=16, depth=8)
+    for longer in (config, replace(config, {"run.num_steps": 6})):
+        model = run.train(longer, images, NONE, tmp_path / "run", initial_model=source, verbose=0)
+    kept = {variable.path: variable for variable in source.variables}
+    for variable in model.variables:
+        if variable.path in kept:
+            np.testing.assert_array_equal(variable, kept[variable.path])
+    first = make_model(config, find_task(config.data.task))
+    new = [x for x in first.variables if x.path not in kept and "moving" not in x.path]
+    after = {variable.path: variable for variable in model.variables}
+    assert len(new) == len(model.trainable_variables) == 5 * 3 + 1 + 2
+    assert np.any(after["iteration_1_aggregation/coarse/up/kernel"])
+    # The file is a model like any other: all of it learns.
+    saved = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
+    assert len(saved.trainable_variables) == len(source.trainable_variables) + len(new)
+
+
+def test_nothing_new_cannot_learn_alone(tmp_path, images):
+    config = replace(TINY, {"run.learns": "new", "run.statistics": "moving"})
+    for source in (None, deepam_tf.DeepAM(1, filters=16, depth=3)):
+        with pytest.raises(ValueError, match=r"fewer.*Received: run.learns=new"):
+            run.train(config, images, NONE, tmp_path / "run", initial_model=source, verbose=0)
+    with pytest.raises(ValueError, match=r"keep the statistics.*Received: run.learns=new"):
+        replace(TINY, {"run.learns": "new"})
+
+
 class _StopAfter(keras.callbacks.Callback):
     def __init__(self, batches):
         super().__init__()

@@ -163,6 +163,9 @@ class Run:
             `moving` ones the run begins with, which then stay. The last steps of a trained
             network need the latter: statistics of a few crops are noise in every step, and not
             those it is used with.
+        learns: which weights learn: `all`, or those alone that are `new`, which the model to start
+            from does not have (levels, edge weights, iterations): at a rate that would ruin what
+            the others have learnt. Statistics are to be `moving` then.
         dtype: Keras dtype policy of the networks.
         jit_compile: compile the step with XLA.
         jit_compile_solves: compile the linear solves with XLA.
@@ -177,6 +180,7 @@ class Run:
     loss_scale: float = 0.015
     iterate_loss_weight: float = 0.2
     statistics: Literal["batch", "moving"] = "batch"
+    learns: Literal["all", "new"] = "all"
     dtype: Literal["float32", "mixed_bfloat16", "float64"] = "mixed_bfloat16"
     jit_compile: bool = False
     jit_compile_solves: bool = True
@@ -259,6 +263,11 @@ class TrainingConfig:
                     f"`{name}` must be at most 255, and of two numbers the smaller first. "
                     f"Received: {list(ends) if isinstance(values[name], tuple) else ends[-1]}."
                 )
+        if self.run.learns == "new" and self.run.statistics != "moving":
+            raise ValueError(
+                "Weights that do not learn must keep the statistics that they were trained with. "
+                "Received: run.learns=new, run.statistics=batch. Set run.statistics=moving."
+            )
         if self.run.num_steps % self.run.steps_per_epoch:
             raise ValueError(
                 "`run.num_steps` must be a multiple of `run.steps_per_epoch`. Received: "

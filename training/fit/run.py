@@ -62,8 +62,9 @@ def train(
     keras.utils.set_random_seed(config.run.seed)
     with devices.scope():
         model = make_model(config, task)
-        if initial_model is not None:
-            adopt_weights(model, initial_model)
+        adopted = [] if initial_model is None else adopt_weights(model, initial_model)
+        if config.run.learns == "new":
+            _hold(model, adopted)
         trainer = make_trainer(model, config, task)
     checkpoint = ResumableCheckpoint(out / "checkpoints", trainer)
     writes = distributed.is_chief(devices)
@@ -132,6 +133,18 @@ def train(
         with whole_file(out / "model.keras") as temporary:
             model.save(temporary)
     return model
+
+
+def _hold(model: DeepAM, adopted: list[keras.Variable]) -> None:
+    """Let those weights alone learn that the model to start from does not have."""
+    for variable in adopted:
+        variable.trainable = False
+    if not adopted or not model.trainable_variables:
+        raise ValueError(
+            "Weights are new beside those of a model to start from that has fewer. Received: "
+            f"run.learns=new, {len(adopted)} weights of such a model and "
+            f"{len(model.trainable_variables)} new ones. Set run.learns=all."
+        )
 
 
 def _parts(

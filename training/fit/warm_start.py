@@ -9,7 +9,7 @@ from deepam_tf import DeepAM
 __all__ = ["adopt_weights"]
 
 
-def adopt_weights(model: DeepAM, source: DeepAM) -> None:
+def adopt_weights(model: DeepAM, source: DeepAM) -> list[keras.Variable]:
     """Give a model the weights of another: each network those of the same iteration.
 
     Iterations that the source lacks begin with the weights of its last: each iteration does the
@@ -25,6 +25,9 @@ def adopt_weights(model: DeepAM, source: DeepAM) -> None:
     Args:
         model: gets the weights.
         source: gives them.
+
+    Returns:
+        The variables of the model that have a counterpart of their own in the source.
 
     Raises:
         ValueError: if the networks differ; nothing has been changed.
@@ -44,11 +47,16 @@ def adopt_weights(model: DeepAM, source: DeepAM) -> None:
             f"if the run has them. Received: {_summary(source)}; the run has {_summary(model)}."
         )
     theirs = [_variables(network) for network in source.networks]
+    same = []
     for k, network in enumerate(model.networks):
         mine, given = _variables(network), theirs[min(k, len(theirs) - 1)]
-        if all(mine[name].shape == variable.shape for name, variable in given.items()):
-            for name, variable in given.items():
-                mine[name].assign(variable)
+        if any(mine[name].shape != variable.shape for name, variable in given.items()):
+            continue
+        for name, variable in given.items():
+            mine[name].assign(variable)
+        if k < len(theirs):
+            same += [mine[name] for name in given]
+    return same
 
 
 def _variables(network: keras.layers.Layer) -> dict[str, keras.Variable]:
