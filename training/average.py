@@ -27,7 +27,7 @@ from training.configuration.run_folder import read_config
 from training.configuration.settings import replace, to_toml
 from training.data.batches import make_batches
 from training.data.inputs import open_examples
-from training.data.tasks import find_task
+from training.data.tasks import task_of
 from training.fit.averaging import average_weights, reestimate_statistics
 from training.fit.trainer import make_model
 
@@ -37,7 +37,7 @@ __all__ = ["main"]
 def _reestimate(model, config: TrainingConfig, args: argparse.Namespace) -> None:
     if not args.data:
         raise ValueError("Batch statistics need data. Received: no --data, and not --batches 0.")
-    task = find_task(config.data.task)
+    task = task_of(config.data)
     crops = make_batches(open_examples(args.data, config.data, task), config, task, 0)
     with rich.progress.Progress(transient=True) as progress:
         bar = progress.add_task("batches", total=args.batches)
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         config = read_config(args.runs[0])
         models = [keras.saving.load_model(run / "model.keras", compile=False) for run in args.runs]
         models += [deepam_tf.load_pretrained(name) for name in args.shipped]
-        model = make_model(replace(config, {"run.dtype": "float32"}), find_task(config.data.task))
+        model = make_model(replace(config, {"run.dtype": "float32"}), task_of(config.data))
         model.set_weights(average_weights(models))
         if args.batches:
             _reestimate(model, config, args)

@@ -21,7 +21,7 @@ from deepam_tf import pretrained
 from deepam_tf.files.pictures import ImageFileError
 from deepam_tf.restoration.tiles import Restorer
 from training.configuration.run_folder import read_config
-from training.data.tasks import find_task
+from training.data.tasks import task_of
 
 __all__ = ["main"]
 
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _release(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     values = read_config(args.run).data
-    task = find_task(values.task)
+    task = task_of(values)
     card = {**json.loads(args.card.read_text()), **task.limits(values), "results": {}}
     model = keras.saving.load_model(args.run / "model.keras", compile=False)
     if args.rtol is not None:

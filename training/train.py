@@ -19,7 +19,7 @@ from training.configuration import run_folder
 from training.configuration.recipes import RECIPES, find_recipe
 from training.configuration.settings import read_values, replace, to_toml
 from training.data.inputs import hold_out, load_examples, open_examples
-from training.data.tasks import find_task
+from training.data.tasks import task_of
 from training.fit import distributed
 from training.fit.run import train
 
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         if not args.data:
             raise ValueError("A run needs training data. Received: no --data.")
-        task = find_task(config.data.task)
+        task = task_of(config.data)
         examples = open_examples(args.data, config.data, task)
         if args.validation:
             validation = load_examples(args.validation, config.data, task)

@@ -58,6 +58,11 @@ def main(argv: list[str] | None = None) -> int:
         model = with_head(load_pretrained(args.name), args.filters)
         config = replace(find_recipe(args.name), {"data.batch_size": 8})
         config = replace(config, read_values(args.settings))
+        if config.data.supervision != "clean":
+            raise ValueError(
+                "How sure a network is it can be taught by clean pictures alone. "
+                f"Received: data.supervision={config.data.supervision!r}."
+            )
         keras.utils.set_random_seed(config.run.seed)
         examples = load_examples(args.data, config.data, find_task(config.data.task))
         kept, held = hold_out(examples, len(examples) // _HELD_OUT_SHARE)

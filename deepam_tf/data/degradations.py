@@ -11,6 +11,7 @@ __all__ = [
     "CameraSimulator",
     "add_gaussian_noise",
     "benchmark_noise",
+    "recorrupt",
     "sensor_noise",
     "vary_colors",
     "vary_pair",
@@ -44,6 +45,40 @@ def add_gaussian_noise(
     """
     noise = tf.random.stateless_normal(tf.shape(image), seed=seed, dtype=image.dtype)
     return image + noise_stddev * noise
+
+
+def recorrupt(
+    noisy: tf.Tensor, gain: float, variance: float, seed: tf.Tensor, *, alpha: float = 0.5
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Two noisier versions of a noisy image whose noises have nothing to do with one another.
+
+    Recorrupted-to-Recorrupted (Pang, Zheng, Quan and Ji, CVPR 2021): with white `z` and the
+    standard deviation `s` of the noise, `noisy + alpha s z` and `noisy - s z / alpha`. The
+    covariance of what is wrong with both, `s^2 - alpha s (s / alpha)`, is zero. Who learns by the
+    square error to foretell the second from the first learns what a clean target would teach: of
+    Gaussian noise, where such noises are independent, exactly; of noise that grows with the
+    light, whose `s` is taken from the noisy value, they are uncorrelated and no more.
+
+    Args:
+        noisy: any shape, floating, not clipped.
+        gain: how the variance of its noise grows with the clean value, in the image's units.
+        variance: of its noise where that is 0.
+        seed: two integers, `[2]`; the same seed gives the same versions.
+        alpha: positive: how much noise the first version gets. A small one changes the input
+            little and makes the target very noisy.
+
+    Returns:
+        Input and target, of the image's shape and dtype.
+
+    Example:
+        >>> noisy = 0.5 + tf.random.stateless_normal([200, 200], [0, 0], stddev=0.1)
+        >>> x, y = deepam_tf.degradations.recorrupt(noisy, 0.0, 0.1**2, [0, 1])
+        >>> abs(float(tf.reduce_mean((x - 0.5) * (y - 0.5)))) < 1e-3
+        True
+    """
+    stddev = tf.sqrt(tf.maximum(gain * noisy + variance, 0.0))
+    noise = stddev * tf.random.stateless_normal(tf.shape(noisy), seed, dtype=noisy.dtype)
+    return noisy + alpha * noise, noisy - noise / alpha
 
 
 def benchmark_noise(shape: tuple[int, ...], noise_stddev: float, index: int) -> np.ndarray:

@@ -8,7 +8,11 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from deepam_tf.data.jpeg import quantisation_stddev
+from deepam_tf.data.white_noise import white_noise_stddev
+
 __all__ = [
+    "NO_NOISE",
     "OPPONENT",
     "NoiseEstimate",
     "PoissonGaussian",
@@ -37,24 +41,13 @@ _BLOCK, _SMALL_BLOCK = 32, 16
 _TILE, _MOST_TILES = 512, 16  # what is looked at of a large picture
 # Of the blocks, those with least detail, one in ten: texture is not everywhere, noise is.
 _QUANTILE, _NORMAL_QUANTILE = 0.1, 1.2816
-# The level of a block of 32x32 details is that of white noise to 3.4 %, and less sure at coarser
-# scales, where it has fewer of them; so the least of many blocks lies below it.
+# The level of a block of 32x32 details is that of white noise to 3.4 %; so the least of many blocks
+# lies below it.
 _UNCERTAINTY = 0.034 * 32
-# From a scale to the next white noise falls by 0.5. Camera noise falls by 0.7 at most, texture
-# hardly; gray pictures have nothing but their luma to tell by.
-_WHITE_COLOR, _WHITE_GRAY = 0.7, 0.9
-_WHITE_SHARE = 0.4  # of the luma's level that the differences of colour have at least
 # A camera's luma is noisier than its colours, by this factor at most: else it is texture.
 _MOST_LUMA = 3.3
-# JPEG: so many more of the finest coefficients of its blocks are zero than of blocks in between.
-_QUANTISED, _ZERO = 0.25, 0.75 / 255
-_JPEG_BLOCK = 8
-_COSINES = np.sqrt(2 / _JPEG_BLOCK) * np.cos(
-    np.pi / _JPEG_BLOCK * np.outer(np.arange(_JPEG_BLOCK), np.arange(_JPEG_BLOCK) + 0.5)
-)
-_COSINES[0] /= np.sqrt(2)
-_MOST_LOOKED_AT = 1024  # pixels a side, from the corner where the blocks begin
-_NO_NOISE = 0.7 / 255  # below it, rounding to 8 bit and JPEG leave as much
+NO_NOISE = 0.7 / 255
+"""In units of [0, 1]: below it, rounding to 8 bit and JPEG leave as much."""
 _MUCH_STRONGER = 1.25  # from the shadows to the lights, or back
 
 
@@ -64,11 +57,14 @@ class NoiseEstimate:
 
     Attributes:
         kind: `"white"`: independent from pixel to pixel; `"camera"`: it reaches over several
-            pixels and channels, as after demosaicking, development and JPEG; `"none"`.
+            pixels and channels, as after demosaicking, development and JPEG; `"jpeg"`: what
+            JPEG has done to the picture is more than that; `"none"`.
         stddev: standard deviation, root mean square over channels and pixels, in the picture's
             units.
         brightness: values, ascending, in the picture's units.
         stddevs: the standard deviation where the picture is that bright.
+        quantised: how far JPEG has moved the luma, root mean square, in the picture's units;
+            not known, and 0, where the noise is white.
 
     Example:
         >>> noisy = 0.5 + 0.1 * np.random.default_rng(0).standard_normal([128, 128, 3])
@@ -76,16 +72,17 @@ class NoiseEstimate:
         'sigma 25.5 (white noise)'
     """
 
-    kind: Literal["none", "white", "camera"]
+    kind: Literal["none", "white", "camera", "jpeg"]
     stddev: float
     brightness: tuple[float, ...]
     stddevs: tuple[float, ...]
+    quantised: float = 0.0
 
     def __str__(self) -> str:
         """In words, the level on the 0..255 scale."""
         if self.kind == "none":
             return "no noise found"
-        words = f"{self.kind} noise"
+        words = "JPEG artefacts" if self.kind == "jpeg" else f"{self.kind} noise"
         if self.kind == "camera" and len(self.stddevs) > 1:
             third = max(len(self.stddevs) // 3, 1)
             dark, bright = np.mean(self.stddevs[:third]), np.mean(self.stddevs[-third:])
@@ -101,13 +98,17 @@ class NoiseEstimate:
 def estimate_noise(image: np.ndarray, *, mask: np.ndarray | None = None) -> NoiseEstimate:
     """Find out what noise a picture has, and how much.
 
-    Details of three scales (those of the picture itself, of its means over 2x2 and over 4x4
+    White noise has no preference among the patterns that fit into a patch of pixels, and nothing
+    else in a picture is so: whether the flattest patches have one tells what it is, and their
+    energy its level (`white_noise.white_noise_stddev`), in the differences of colour, where
+    pictures have least texture; gray ones have their luma alone.
+
+    Else details of three scales (those of the picture itself, of its means over 2x2 and over 4x4
     pixels), of luma and of differences of colour, are measured in blocks; noise is what even the
-    smoothest tenth of the blocks has. White noise halves from scale to scale, in all channels
-    alike, which nothing else does: its level is then read where pictures have least texture, in
-    the differences of colour (gray pictures have their luma alone). Camera noise is the energy
-    of all scales. What clean texture adds to its luma cannot be told from noise by such means;
-    it is bounded by what the colours have.
+    smoothest tenth of the blocks has, and camera noise the energy of all scales. What clean
+    texture adds to its luma cannot be told from noise by such means; it is bounded by what the
+    colours have. Where JPEG has changed the picture by more than that (as
+    `jpeg.quantisation_stddev` reads from the steps of its coefficients), that is the level.
 
     Left out are pixels of the mask, clipped ones (exactly 0 or 1), and those without any
     difference from their neighbours, as in the bars of a letterbox. Of a picture beyond 4
@@ -155,29 +156,25 @@ def estimate_noise(image: np.ndarray, *, mask: np.ndarray | None = None) -> Nois
         return NoiseEstimate("none", 0.0, (), ())
     diagonal, energy, brightness = diagonal[chosen], energy[chosen], brightness[chosen]
 
-    low = 1 - _NORMAL_QUANTILE * _UNCERTAINTY / side * np.array(_SCALES)
-    fine = np.quantile(diagonal, _QUANTILE, axis=0) ** 0.5 / low[:, np.newaxis]  # [scale, channel]
-    if len(channels) == 3:
-        white = (
-            bool(np.all(fine[1, 1:] < _WHITE_COLOR * fine[0, 1:]))
-            and bool(np.all(fine[2, 1:] < _WHITE_COLOR * fine[1, 1:]))
-            and fine[0, 1:].min() > _WHITE_SHARE * fine[0, 0]
-        )
-        level = float(np.sqrt(np.mean(fine[0, 1:] ** 2)))
-    else:
-        white = bool(np.all(fine[1] < _WHITE_GRAY * fine[0]))
-        level = float(np.sqrt(np.mean(fine[0] ** 2)))
-    if not white:
-        total = np.quantile(energy, _QUANTILE, axis=0) ** 0.5 / low[0]
-        if len(channels) == 3 and not _is_quantised(bright):
+    white = _white_level(channels[1:] if len(channels) == 3 else channels, valid)
+    quantised = 0.0
+    if white is None:
+        low = 1 - _NORMAL_QUANTILE * _UNCERTAINTY / side
+        total = np.quantile(energy, _QUANTILE, axis=0) ** 0.5 / low
+        quantised = quantisation_stddev(image)
+        if len(channels) == 3 and not quantised:
             colors = float(np.sqrt(np.mean(total[1:] ** 2)))
             total[0] = min(total[0], _MOST_LUMA * colors)
         level = float(np.sqrt(np.mean(total**2)))
-    kind = "none" if level < _NO_NOISE else "white" if white else "camera"
-    measured = diagonal[:, 0] if white else energy
+        kind = "camera" if level > quantised else "jpeg"
+        level = max(level, quantised)
+    else:
+        kind, level = "white", white
+    kind = kind if level >= NO_NOISE else "none"
+    measured = energy if white is None else diagonal
     measured = np.sqrt(measured[:, 1:].mean(axis=1) if len(channels) == 3 else measured[:, 0])
     curve = _by_brightness(brightness, measured)
-    return NoiseEstimate(kind, level, *_scaled_to(level, *curve))
+    return NoiseEstimate(kind, level, *_scaled_to(level, *curve), quantised)
 
 
 def estimate_noise_stddev(image: np.ndarray, *, mask: np.ndarray | None = None) -> float:
@@ -228,7 +225,7 @@ def noise_by_brightness(
     square = factor**2 * np.mean(np.square(noise), axis=-1)
     level = float(np.sqrt(np.mean(square)))
     return NoiseEstimate(
-        kind if level >= _NO_NOISE else "none",
+        kind if level >= NO_NOISE else "none",
         level,
         *_by_brightness(np.mean(restored, axis=-1), np.sqrt(square), mean=True),
     )
@@ -376,14 +373,14 @@ def _block_levels(channels, bright, valid, side: int):
     """What is measured of each block.
 
     Returns:
-        The variance of diagonal details and the energy, `[N, scale, C]` and `[N, C]`; the
+        The variance of the finest diagonal details and the energy of all, `[N, C]`; the
         brightness and the share of valid pixels, `[N]`.
     """
     height, width = (size // side * side for size in bright.shape)
-    diagonals = np.zeros([height // side * (width // side), len(_SCALES), len(channels)])
-    energies = np.zeros([diagonals.shape[0], len(channels)])
+    diagonals = np.zeros([height // side * (width // side), len(channels)])
+    energies = np.zeros_like(diagonals)
     share = _block_means(valid[:height, :width].astype(np.float32), side)
-    for i, scale in enumerate(_SCALES):
+    for scale in _SCALES:
         size = (width // scale, height // scale)
         weight = cv2.resize(
             valid[:height, :width].astype(np.float32), size, interpolation=cv2.INTER_AREA
@@ -405,7 +402,8 @@ def _block_levels(channels, bright, valid, side: int):
                     (_HIGH_PASS, _HIGH_PASS),
                 )
             )
-            diagonals[:, i, j] = diagonal
+            if scale == 1:
+                diagonals[:, j] = diagonal
             # An octave of three bands, of which an edge is in one: the lesser counts for both.
             octave = (diagonal + 2 * np.minimum(across, along)) / 4
             # Below the coarsest scale white noise has a third of it again.
@@ -413,23 +411,14 @@ def _block_levels(channels, bright, valid, side: int):
     return diagonals, energies, _block_means(bright[:height, :width], side), share
 
 
-def _is_quantised(bright: np.ndarray) -> bool:
-    """Whether fine details of 8x8 blocks are zero, as after JPEG, and others are not."""
-    bright = bright[:_MOST_LOOKED_AT, :_MOST_LOOKED_AT]
-    if min(bright.shape) < 3 * _JPEG_BLOCK:
-        return False
-
-    def zeros(shift: int) -> float:
-        height, width = (
-            (size - shift) // _JPEG_BLOCK * _JPEG_BLOCK + shift for size in bright.shape
-        )
-        blocks = bright[shift:height, shift:width].reshape(
-            (height - shift) // _JPEG_BLOCK, _JPEG_BLOCK, -1, _JPEG_BLOCK
-        )
-        coefficients = np.einsum("ui,aibj,vj->abuv", _COSINES, blocks, _COSINES)
-        return float(np.mean(np.abs(coefficients[..., 4:, 4:]) < _ZERO))
-
-    return zeros(0) - zeros(_JPEG_BLOCK // 2) > _QUANTISED
+def _white_level(channels: list[np.ndarray], valid: np.ndarray) -> float | None:
+    """The level of white noise; None if there is less than a file's rounding, or another kind."""
+    windows = _windows(*valid.shape)
+    level = white_noise_stddev(
+        [np.concatenate([x[window] for window in windows]) for x in channels],
+        np.concatenate([valid[window] for window in windows]),
+    )
+    return None if level is None or level < NO_NOISE else level
 
 
 def _block_means(values: np.ndarray, side: int) -> np.ndarray:

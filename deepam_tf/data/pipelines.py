@@ -20,6 +20,7 @@ from deepam_tf.data.crops import (
     sample_seeds,
     uniform_int,
 )
+from deepam_tf.data.noise import PoissonGaussian
 from deepam_tf.data.streams import PictureStream
 from deepam_tf.depth.holes import value_range
 from deepam_tf.depth.sampling import observe_coarse
@@ -50,6 +51,7 @@ __all__ = [
     "load_pair",
     "load_pairs",
     "read_pairs",
+    "recorrupted_crops",
     "to_channels",
 ]
 
@@ -159,6 +161,68 @@ def denoising_crops(
         parts = [images] if guides is None else [images, guides]
     return random_crops(
         parts,
+        observe,
+        crop_size=crop_size,
+        batch_size=batch_size,
+        seed=seed,
+        first_batch=first_batch,
+    )
+
+
+def recorrupted_crops(
+    images: list[np.ndarray] | PictureStream,
+    *,
+    noise: PoissonGaussian,
+    crop_size: int,
+    batch_size: int,
+    alpha: float = 0.5,
+    seed: int = 0,
+    first_batch: int = 0,
+) -> tf.data.Dataset:
+    """An endless pipeline of crops to learn denoising from pictures that are all noisy.
+
+    Both of a pair are made of the one noisy crop, by `degradations.recorrupt`. The loss has to
+    be the square error: by absolute ones a network learns medians, which noise moves.
+
+    Args:
+        images: uint8 or uint16 arrays `[H, W, C]`, noisy, not cut off at black or white, none
+            smaller than the crop; or a stream of them.
+        noise: what their noise is.
+        crop_size: side of the square crops in pixels.
+        batch_size: crops in a batch.
+        alpha: see `degradations.recorrupt`.
+        seed: seed of every random choice.
+        first_batch: number of the first batch, to go on where a run stopped.
+
+    Returns:
+        Dataset of `({"image": noisier}, {"restored": noisier in another way})`, float32,
+        `[batch_size, crop_size, crop_size, C]`.
+
+    Raises:
+        ValueError: if there is no image, or one is smaller than the crop, or there is no noise.
+
+    Example:
+        >>> noisy = np.random.default_rng(0).normal(128, 10, [64, 64, 1]).astype(np.uint8)
+        >>> noise = deepam_tf.noise.PoissonGaussian(gain=0.0, variance=(10 / 255) ** 2)
+        >>> batches = deepam_tf.data.recorrupted_crops(
+        ...     [noisy], noise=noise, crop_size=32, batch_size=2
+        ... )
+        >>> next(iter(batches))[0]["image"].shape.as_list()
+        [2, 32, 32, 1]
+    """
+    if noise.gain <= 0 and noise.variance <= 0:
+        raise ValueError(f"`noise` must be more than nothing. Received: {noise}.")
+
+    def observe(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
+        del number
+        noisy = tf.image.convert_image_dtype(crops[0], tf.float32)
+        given, wanted = degradations.recorrupt(
+            noisy, noise.gain, noise.variance, tf.random.fold_in(seed, 1), alpha=alpha
+        )
+        return {"image": given}, {"restored": wanted}
+
+    return random_crops(
+        images if isinstance(images, PictureStream) else [images],
         observe,
         crop_size=crop_size,
         batch_size=batch_size,

@@ -8,11 +8,18 @@ agree is the picture's.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
-from deepam_tf.data.noise import OPPONENT, NoiseEstimate, estimate_noise, noise_by_brightness
+from deepam_tf.data.noise import (
+    NO_NOISE,
+    OPPONENT,
+    NoiseEstimate,
+    estimate_noise,
+    noise_by_brightness,
+)
 
 __all__ = ["level_to_tell", "measure_noise", "to_three_channels"]
 
@@ -37,7 +44,8 @@ def measure_noise(
     """Find out what noise a photograph has, with the help of a network for camera noise.
 
     White noise is recognised and measured by `estimate_noise`. Of all else the network says how
-    much is noise, from six windows of 96x96 pixels.
+    much is noise, from six windows of 96x96 pixels; of a file that JPEG has changed by more than
+    that, the level is that of JPEG.
 
     Args:
         pixels: `[H, W, C]`, floating, in [0, 1], C 1 or 3.
@@ -74,12 +82,15 @@ def measure_noise(
         told = min(level, _MOST)
         if agree or told == 0:
             break
-    return noise_by_brightness(
+    estimate = noise_by_brightness(
         "camera",
         np.concatenate([x.reshape(-1, 3) for x in restored]),
         noise,
         factor=share * _LEVEL,
     )
+    if found.quantised <= max(estimate.stddev, NO_NOISE):
+        return estimate
+    return dataclasses.replace(found, kind="jpeg", stddev=found.quantised)
 
 
 def _share_of_noise(removed: np.ndarray) -> float:
@@ -96,7 +107,8 @@ def level_to_tell(estimate: NoiseEstimate) -> float:
 
     More than was found where there is no doubt that it is noise: photographs of cameras are
     softer than those that the network has learnt from, and gain by it, while a level that is too
-    high changes little. What might be the texture of a clean picture is told as it is.
+    high changes little. What might be the texture of a clean picture is told as it is, and so is
+    what JPEG has done, which is known.
 
     Args:
         estimate: what `measure_noise` returns.
@@ -110,6 +122,8 @@ def level_to_tell(estimate: NoiseEstimate) -> float:
         >>> [round(255 * tell(NoiseEstimate("camera", x / 255, (), ()))) for x in (2, 10)]
         [2, 16]
     """
+    if estimate.kind == "jpeg":
+        return estimate.stddev
     certain = (estimate.stddev - _DOUBTFUL) / (_CERTAIN - _DOUBTFUL)
     return estimate.stddev * (1 + _MORE * min(max(certain, 0.0), 1.0))
 

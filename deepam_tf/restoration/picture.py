@@ -55,7 +55,7 @@ class Noise:
     """What the noise of a picture was taken to be.
 
     Attributes:
-        kind: `"white"`, also for a level that was given; `"camera"`; `"none"`; or
+        kind: `"white"`, also for a level that was given; `"camera"`; `"jpeg"`; `"none"`; or
             `"signal-dependent"`.
         levels: its variance where the clean value is `x`, `gain x + variance`, in units of
             [0, 1]; the gain is 0 unless the noise is signal-dependent.
@@ -143,7 +143,7 @@ def restore_picture(
         strength: a factor from 0 to 2 for the level that the weights are told, or a `Strength`.
         model: weights that `load_pretrained` takes, or a model of one's own. By default
             `fuse_nir` with a guide; without one `denoise_camera` where `"auto"` has found
-            camera noise, and else `denoise_color` for pictures in colour, `denoise_gray` for
+            camera noise or JPEG, and else `denoise_color` for pictures in colour, `denoise_gray` for
             others, also where a gray picture is stored in three equal channels. A picture in
             which `"auto"` finds no noise comes back as it is.
         method: `"deepam"`, or a classical regulariser, one of `classical.METHODS`, which takes
@@ -348,7 +348,7 @@ def _default_model(pixels: np.ndarray, guide: Picture | None, found: Noise) -> s
     """Name of the weights for a picture."""
     if guide is not None:
         return FUSION_MODEL
-    if found.kind == "camera":
+    if found.kind in ("camera", "jpeg"):
         return CAMERA_MODEL
     # A gray picture in a colour file has the same noise in all channels, which the weights for
     # colour would take for the picture.

@@ -65,6 +65,13 @@ class Data:
         sigma: standard deviation of the noise, 0..255; two numbers: any level between them,
             told to the model. Of the task `camera`: of those pictures that get white noise.
         validation_sigma: noise of the validation images, 0..255.
+        supervision: what the pictures to learn from are: `clean`; or `noisy`, all of them with the
+            noise of `sigma` and `gain`, which the run takes for granted: it learns from them
+            alone (`deepam_tf.data.recorrupted_crops`), and is validated without truth.
+        gain: of `noisy` pictures, in units of [0, 1]: the variance of their noise is
+            `gain x + (sigma / 255)^2` where the clean picture has the value `x`.
+        alpha: of `noisy` pictures: how much noise is added to them, see
+            `deepam_tf.degradations.recorrupt`.
         scale: pixels from sample to sample of a coarse map; of several, each crop gets one.
         validation_scale: of the validation maps.
         border: pixels cut off every side of pairs, for pictures with a frame.
@@ -91,6 +98,9 @@ class Data:
     image_channels: int = 1
     sigma: float | tuple[float, float] = 25.0
     validation_sigma: float = 25.0
+    supervision: Literal["clean", "noisy"] = "clean"
+    gain: float = 0.0
+    alpha: float = 0.5
     scale: int | tuple[int, ...] = 8
     validation_scale: int = 8
     border: int = 0
@@ -150,13 +160,14 @@ class Run:
     Attributes:
         num_steps: optimizer steps in all.
         steps_per_epoch: steps between validations and checkpoints.
-        loss: of an error `e`, with the scale `s`: `l1`, `|e|`, the paper's; `huber`, which
+        loss: of an error `e`, with the scale `s`: `l1`, `|e|`, the paper's; `l2`, `e^2`, the only
+            one that noisy targets do not deceive; `huber`, which
             counts errors below `s` by their square, so that what cannot be foretold (the last
             digit of a depth map) does not drown the rest; `cauchy`, `s log(1 + (e / s)^2)`,
             under which large errors also count by their ratio alone: halving one of 60 gains
             what halving one of 6 does.
         loss_scale: `s`, in units of [0, 1], of depth maps as a share of the largest value of
-            all; `l1` has none.
+            all; `l1` and `l2` have none.
         iterate_loss_weight: weight of the loss on `u_1 .. u_{K-1}` beside that on `u_K`: it
             keeps the intermediate results images.
         statistics: by which batch normalisation normalises: those of the `batch`, or the
@@ -176,7 +187,7 @@ class Run:
 
     num_steps: int = 8500
     steps_per_epoch: int = 500
-    loss: Literal["l1", "huber", "cauchy"] = "l1"
+    loss: Literal["l1", "l2", "huber", "cauchy"] = "l1"
     loss_scale: float = 0.015
     iterate_loss_weight: float = 0.2
     statistics: Literal["batch", "moving"] = "batch"
@@ -228,7 +239,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         values = flat(self)
         positive = (
-            *("filters", "candidates", "crop_size", "batch_size", "loss_scale"),
+            *("filters", "alpha", "candidates", "crop_size", "batch_size", "loss_scale"),
             *("num_steps", "steps_per_epoch", "rtol", "adjoint_rtol"),
             *("scale", "validation_scale", "picture_size", "streams"),
         )
@@ -268,11 +279,27 @@ class TrainingConfig:
                 "Weights that do not learn must keep the statistics that they were trained with. "
                 "Received: run.learns=new, run.statistics=batch. Set run.statistics=moving."
             )
+        if self.data.supervision == "noisy":
+            self._check_noisy()
         if self.run.num_steps % self.run.steps_per_epoch:
             raise ValueError(
                 "`run.num_steps` must be a multiple of `run.steps_per_epoch`. Received: "
                 f"run.num_steps={self.run.num_steps}, "
                 f"run.steps_per_epoch={self.run.steps_per_epoch}."
+            )
+
+    def _check_noisy(self) -> None:
+        values = self.data
+        if isinstance(values.sigma, tuple) or not (values.sigma or values.gain):
+            raise ValueError(
+                "Noisy pictures (data.supervision) need one level that is known, of noise that "
+                f"there is. Received: data.sigma={values.sigma}, data.gain={values.gain}. Set both "
+                "to those of the pictures."
+            )
+        if self.run.loss != "l2":
+            raise ValueError(
+                "Noisy pictures (data.supervision) need the square error: by others a network "
+                f"learns from the noise. Received: run.loss={self.run.loss!r}. Set run.loss=l2."
             )
 
 

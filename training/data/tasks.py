@@ -18,13 +18,15 @@ import tensorflow as tf
 from deepam_tf import data, degradations, image_io, metrics
 from deepam_tf.depth.holes import value_range
 from deepam_tf.depth.observation import observe
+from deepam_tf.data.noise import PoissonGaussian
 from deepam_tf.files.levels import to_unit
+from deepam_tf.networks.sure import UnbiasedPSNR, probe
 from deepam_tf.restoration.tiles import Restorer
 from training.configuration.config import Data, TrainingConfig
 from training.configuration.settings import nearest
 from training.evaluation import denoising, depth, fusion, photographs
 
-__all__ = ["TASKS", "Examples", "Task", "find_task", "noise_range"]
+__all__ = ["TASKS", "Examples", "Task", "find_task", "noise_range", "task_of"]
 
 Paths = tuple[pathlib.Path, ...]
 Figures = dict[str, dict[str, float]]
@@ -102,7 +104,8 @@ class Task:
         read: an example from its files, one a part.
         crops: an endless pipeline of training batches from the number of the first one on.
         observe: inputs, target and, where not every pixel of it counts, its weight: of a
-            whole validation image, by its number, `[1, H, W, C]` (the weight `[1, H, W]`).
+            whole validation image, by its number, `[1, H, W, C]` (the weight `[1, H, W]`); of
+            noisy ones what `sure.probe` returns, `[2, H, W, C]`.
         model_inputs: arguments of `DeepAM` that say what it takes.
         metrics: of the restored image, new ones at each call; they get the weight.
         figures: what a trained model reaches on a folder of test data, by what goes behind the
@@ -112,6 +115,8 @@ class Task:
         contrast: of an example among all, what 1 of the model's unit is of the full scale of
             the data, in which losses and metrics are measured; None: they are the same.
         source_size: side of the square that is cut from an example for a crop.
+        from_noisy: what is another where the pictures to learn from are noisy: some of these
+            values by name; None: nobody can learn this task from such.
     """
 
     folder: str
@@ -126,6 +131,7 @@ class Task:
     zero_is_unknown: bool = False
     contrast: Callable[[Any, Examples], float] | None = None
     source_size: Callable[[Data], int] = lambda values: values.crop_size
+    from_noisy: dict[str, Any] | None = None
 
     def list_folder(self, folder: pathlib.Path) -> list[Paths]:
         """The files of each example of a folder, sorted by name.
@@ -164,6 +170,30 @@ def find_task(name: str) -> Task:
             + nearest(name, TASKS)
         )
     return TASKS[name]
+
+
+def task_of(values: Data) -> Task:
+    """The task of a run, as its supervision has it.
+
+    Args:
+        values: the data's part of its configuration.
+
+    Returns:
+        The row of `TASKS`, changed by its `from_noisy` where the pictures are noisy.
+
+    Raises:
+        ValueError: if there is no such task, or it cannot be learnt so.
+    """
+    task = find_task(values.task)
+    if values.supervision == "clean":
+        return task
+    if task.from_noisy is None:
+        able = [name for name, other in TASKS.items() if other.from_noisy is not None]
+        raise ValueError(
+            f"From noisy pictures alone (data.supervision) {', '.join(able)} can be learnt. "
+            f"Received: data.task={values.task!r}."
+        )
+    return dataclasses.replace(task, **task.from_noisy)
 
 
 def noise_range(values: Data) -> float | tuple[float, float]:
@@ -272,6 +302,29 @@ def _noisy(item, values: Data, number: int):
     return inputs, clean
 
 
+def _known_noise(values: Data) -> PoissonGaussian:
+    return PoissonGaussian(values.gain, (values.sigma / 255) ** 2)
+
+
+def _recorrupted_crops(examples: Examples, config: TrainingConfig, first_batch: int):
+    return data.recorrupted_crops(
+        examples.source(),
+        noise=_known_noise(config.data),
+        alpha=config.data.alpha,
+        crop_size=config.data.crop_size,
+        batch_size=config.data.batch_size,
+        seed=config.run.seed,
+        first_batch=first_batch,
+    )
+
+
+def _probed(item, values: Data, number: int):
+    """The picture, once more with a little noise, and what tells the error from both."""
+    noise = _known_noise(values)
+    images, reference = probe(_unit(item), noise.gain, noise.variance, seed=number)
+    return {"image": images}, reference
+
+
 def _camera(values: Data) -> degradations.CameraSimulator:
     level = noise_range(values)
     return degradations.CameraSimulator(
@@ -336,6 +389,12 @@ TASKS = {
         metrics=lambda: [metrics.PSNR()],
         figures=_denoising_figures,
         limits=lambda values: {"noise_stddev": noise_range(values)},
+        from_noisy={
+            "folder": "noisy images",
+            "crops": _recorrupted_crops,
+            "observe": _probed,
+            "metrics": lambda: [UnbiasedPSNR()],
+        },
     ),
     "camera": Task(
         folder="clean colour images",

@@ -15,7 +15,7 @@ from training.configuration import run_folder
 from training.configuration.config import TrainingConfig
 from training.data.batches import batch_sources, make_batches, make_replica_batches
 from training.data.streams import StreamedExamples, read_errors
-from training.data.tasks import Examples, Task, find_task
+from training.data.tasks import Examples, Task, task_of
 from training.fit import distributed
 from training.fit.callbacks import ResumableCheckpoint, StopOnNaN
 from training.fit.monitoring import make_monitors
@@ -57,7 +57,7 @@ def train(
         OSError: if the folder cannot be written to, or has no room.
         FloatingPointError: if the loss became NaN or infinite.
     """
-    task = find_task(config.data.task)
+    task = task_of(config.data)
     devices = distributed.make_strategy(strategy, config)
     keras.utils.set_random_seed(config.run.seed)
     with devices.scope():
@@ -94,6 +94,7 @@ def train(
         run_folder.write_record(out, config, step=step, command=command, **start)
         shown = validation if validation.items else examples.pick([0]).in_memory()
         inputs, target, *_ = task.observe(shown.items[0], config.data, 0)
+        inputs, target = {name: array[:1] for name, array in inputs.items()}, target[:1]
         metrics = [metric.name for metric in task.metrics()]
         if config.optimizer.average:
             callbacks.append(keras.callbacks.SwapEMAWeights())
@@ -189,7 +190,7 @@ def _validation(
 
     def specification(array):
         size = [1, 1] if array.shape[1:3] == (1, 1) else [None, None]
-        return tf.TensorSpec([1, *size, *array.shape[3:]], tf.float32)
+        return tf.TensorSpec([array.shape[0], *size, *array.shape[3:]], tf.float32)
 
     signature = tf.nest.map_structure(specification, next(pairs()))
     dataset = tf.data.Dataset.from_generator(pairs, output_signature=signature)

@@ -30,6 +30,7 @@ def _cauchy(scale: float):
 
 LOSSES = {
     "l1": lambda scale: "mean_absolute_error",
+    "l2": lambda scale: "mean_squared_error",
     "huber": _huber,
     "cauchy": _cauchy,
 }
