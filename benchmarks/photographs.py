@@ -33,6 +33,7 @@ from training.evaluation import peers, photographs
 __all__ = ["DETAILS", "Detail", "main"]
 
 _SIDE, _ENLARGED, _SURROUNDINGS = 72, 3, 256
+_MARGIN = 24  # pixels around a detail that BM3D sees, which takes seconds for few pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +73,15 @@ def _scene(name: str) -> np.ndarray:
         return np.asarray(picture.convert("RGB"), np.float32) / 255
 
 
-def _restored(noisy: np.ndarray, sigma: float, *, bm3d: bool) -> dict[str, np.ndarray]:
+def _restored(noisy: np.ndarray, sigma: float, place, *, bm3d: bool) -> dict[str, np.ndarray]:
+    """By each method; of BM3D the part that begins at a place, in its surroundings."""
     color = deepam_tf.load_pretrained("denoise_color")
     level = noise.estimate_noise_stddev(noisy)
     found = {"photograph": noisy, "NLM": photographs.non_local_means(noisy)}
     if bm3d:
-        found["BM3D"] = peers.color_bm3d(sigma)(noisy)
+        part = tuple(slice(max(start - _MARGIN, 0), start + _SIDE + _MARGIN) for start in place)
+        found["BM3D"] = noisy.copy()
+        found["BM3D"][part] = peers.color_bm3d(sigma)(noisy[part])
     found["denoise_color"] = deepam_tf.restore(color, noisy, noise_stddev=level)
     found["deepam denoise"] = photographs.default()(noisy)
     return found
@@ -102,7 +106,6 @@ def main(argv: list[str] | None = None) -> int:
         around = scene[top : top + _SURROUNDINGS, left : left + _SURROUNDINGS]
         noisy, target = (x.numpy() for x in camera(around, tf.constant([detail.seed, 0])))
         sigma = float(np.sqrt(np.mean((noisy - target) ** 2)))
-        found = {**_restored(noisy, sigma, bm3d=not args.no_bm3d), "target": target}
         # A reduced photograph shows the detail at another place.
         place = [
             int(min((start - first) * size / _SURROUNDINGS, size - _SIDE))
@@ -110,6 +113,8 @@ def main(argv: list[str] | None = None) -> int:
                 (detail.top, detail.left), (top, left), target.shape[:2], strict=True
             )
         ]
+        restored = _restored(noisy, sigma, place, bm3d=not args.no_bm3d)
+        found = {**restored, "target": target}
         parts = {
             method: np.clip(x[place[0] : place[0] + _SIDE, place[1] : place[1] + _SIDE], 0.0, 1.0)
             for method, x in found.items()

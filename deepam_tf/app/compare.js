@@ -10,6 +10,14 @@ element.addEventListener("input", line);
 element.addEventListener("scroll", line, true);
 element.addEventListener("load", line, true);
 window.addEventListener("resize", line);
+// What is uncertain is shown over the result, or the result alone.
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-doubt]");
+  if (!button) return;
+  const shown = button.getAttribute("aria-pressed") !== "true";
+  button.setAttribute("aria-pressed", String(shown));
+  element.querySelector(".doubt").hidden = !shown;
+});
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-zoom]");
   if (!button) return;

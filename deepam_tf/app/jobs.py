@@ -14,11 +14,13 @@ import numpy as np
 
 from deepam_tf.depth.holes import find_measured
 from deepam_tf.depth.observation import observe
+from deepam_tf.files import atomic
 from deepam_tf.files import pictures as image_io
 from deepam_tf.files.depth_maps import check_writable_depth, read_depth, write_depth
+from deepam_tf.files.stddev_maps import colored
 from deepam_tf.restoration.depth import restore_observation, suitable_weights
 from deepam_tf.restoration.guides import read_guide
-from deepam_tf.restoration.picture import restore_picture
+from deepam_tf.restoration.picture import STDDEV_UNIT, restore_picture
 from deepam_tf.restoration.pretrained import load_pretrained
 from deepam_tf.restoration.tiles import Restorer
 
@@ -38,12 +40,15 @@ class Outcome:
         before: picture of the input, 8 bit.
         after: picture of the result, of the same size.
         notes: what there is to say, a line each.
+        doubt: how sure the result is, in colours, as `--uncertainty` of the command draws it;
+            None where it was not asked for, or the weights cannot tell.
     """
 
     file: pathlib.Path
     before: pathlib.Path
     after: pathlib.Path
     notes: tuple[str, ...]
+    doubt: pathlib.Path | None = None
 
 
 def denoise(
@@ -53,6 +58,7 @@ def denoise(
     sigma: float | None = None,
     signal_dependent: bool = False,
     strength: float = 1.0,
+    uncertainty: bool = False,
     max_megapixels: float = MAX_MEGAPIXELS,
     on_progress: Progress = lambda done, total: None,
 ) -> Outcome:
@@ -64,6 +70,8 @@ def denoise(
         sigma: noise level on the 0..255 scale; None: it is measured.
         signal_dependent: whether the noise that is measured grows with the light.
         strength: the level that the network is told, as a multiple of the picture's.
+        uncertainty: whether to show how sure the result is, where the weights can tell; where
+            they cannot, a note says why.
         max_megapixels: refuse larger pictures before decoding them.
         on_progress: called with the numbers of tiles that are done and that there are; an
             exception that it raises ends the work.
@@ -79,8 +87,16 @@ def denoise(
             f"{source}: raw photographs are restored before they are developed. Received: one. "
             "Use the command, deepam denoise."
         )
+    noise = "signal-dependent" if signal_dependent else "auto"
     return _restored(
-        source, None, folder, sigma, signal_dependent, strength, max_megapixels, on_progress
+        source,
+        None,
+        folder,
+        noise=noise if sigma is None else sigma / 255,
+        strength=strength,
+        uncertainty=uncertainty,
+        max_megapixels=max_megapixels,
+        on_progress=on_progress,
     )
 
 
@@ -91,6 +107,7 @@ def fuse(
     *,
     sigma: float | None = None,
     strength: float = 1.0,
+    uncertainty: bool = False,
     max_megapixels: float = MAX_MEGAPIXELS,
     on_progress: Progress = lambda done, total: None,
 ) -> Outcome:
@@ -102,6 +119,7 @@ def fuse(
         folder: see `denoise`.
         sigma: see `denoise`.
         strength: see `denoise`.
+        uncertainty: see `denoise`.
         max_megapixels: see `denoise`.
         on_progress: see `denoise`.
 
@@ -111,7 +129,16 @@ def fuse(
     Raises:
         ValueError: if a file is no picture that can be read, or their sizes differ.
     """
-    return _restored(source, guide, folder, sigma, False, strength, max_megapixels, on_progress)
+    return _restored(
+        source,
+        guide,
+        folder,
+        noise="auto" if sigma is None else sigma / 255,
+        strength=strength,
+        uncertainty=uncertainty,
+        max_megapixels=max_megapixels,
+        on_progress=on_progress,
+    )
 
 
 def upsample(
@@ -180,9 +207,10 @@ def _restored(
     source: pathlib.Path,
     guide: pathlib.Path | None,
     folder: pathlib.Path,
-    sigma: float | None,
-    signal_dependent: bool,
+    *,
+    noise: float | str,
     strength: float,
+    uncertainty: bool,
     max_megapixels: float,
     on_progress: Progress,
 ) -> Outcome:
@@ -190,24 +218,41 @@ def _restored(
     suffix = source.suffix if image_io.is_image_name(source) else ".png"
     file = folder / f"{source.stem}-restored{suffix}"
     image_io.check_writable(file, picture)
-    noise = "signal-dependent" if signal_dependent else "auto"
+    clean = None if guide is None else image_io.read(guide, max_megapixels=max_megapixels)
     notes: list[str] = []
     if strength != 1:
         notes.append(f"the network is told {strength:g} times as much")
-    result = restore_picture(
-        picture,
-        None if guide is None else image_io.read(guide, max_megapixels=max_megapixels),
-        noise=noise if sigma is None else sigma / 255,
-        strength=strength,
-        on_progress=on_progress,
-    )
+
+    def restored(uncertainty: bool):
+        return restore_picture(
+            picture,
+            clean,
+            noise=noise,
+            strength=strength,
+            uncertainty=uncertainty,
+            on_progress=on_progress,
+        )
+
+    try:
+        result = restored(uncertainty)
+    except ValueError as error:
+        if not uncertainty:
+            raise
+        # Weights without a head, or a strength: what was asked for beside the result.
+        result = restored(False)
+        notes.append(f"how sure it is cannot be shown: {error}")
     image_io.write(file, result.picture)
     notes += [str(note) for note in result.notes] + image_io.lost(picture, file)
     notes.append(f"weights: {result.model_name}")
     before, after = (
         _preview(x, folder / name) for x, name in ((picture, "before"), (result.picture, "after"))
     )
-    return Outcome(file, before, after, tuple(notes))
+    doubt = None
+    if result.stddev is not None:
+        doubt = folder / "doubt.png"
+        atomic.write_bytes(doubt, colored(result.stddev, STDDEV_UNIT))
+        notes.append("how sure it is: dark is sure, bright is not")
+    return Outcome(file, before, after, tuple(notes), doubt)
 
 
 def _preview(picture: image_io.Picture, stem: pathlib.Path) -> pathlib.Path:

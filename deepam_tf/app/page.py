@@ -135,18 +135,36 @@ def make_page(work: pathlib.Path, *, max_megapixels: float = jobs.MAX_MEGAPIXELS
             pictures = {
                 "before": _address(outcome.before),
                 "after": _address(outcome.after),
+                "doubt": None if outcome.doubt is None else _address(outcome.doubt),
             }
             button = gr.DownloadButton(value=str(outcome.file), interactive=True)
             yield "  \n".join(map(_escaped, outcome.notes)), pictures, button
         finally:
             stops.end(session)
 
-    def denoise(file, grows, sigma, strength, request: gr.Request, progress=gr.Progress()):  # noqa: B008
+    def denoise(
+        file,
+        grows,
+        sigma,
+        strength,
+        doubt,
+        request: gr.Request,
+        progress=gr.Progress(),  # noqa: B008
+    ):
         options = {"sigma": sigma or None, "signal_dependent": grows, "strength": strength}
+        options["uncertainty"] = doubt
         yield from running(jobs.denoise, [file], options, request, progress)
 
-    def fuse(file, guide, sigma, strength, request: gr.Request, progress=gr.Progress()):  # noqa: B008
-        options = {"sigma": sigma or None, "strength": strength}
+    def fuse(
+        file,
+        guide,
+        sigma,
+        strength,
+        doubt,
+        request: gr.Request,
+        progress=gr.Progress(),  # noqa: B008
+    ):
+        options = {"sigma": sigma or None, "strength": strength, "uncertainty": doubt}
         yield from running(jobs.fuse, [file, guide], options, request, progress)
 
     def upsample(file, guide, request: gr.Request, progress=gr.Progress()):  # noqa: B008
@@ -173,16 +191,18 @@ def make_page(work: pathlib.Path, *, max_megapixels: float = jobs.MAX_MEGAPIXELS
                     label="The noise grows with the light, as in raw pictures", elem_id="grows"
                 )
                 sigma = _sigma()
-            strength = _strength()
-            _row("denoise", denoise, stop, [source, grows, sigma, strength], examples["denoise"])
+            strength, doubt = _strength(), _doubt("denoise")
+            inputs = [source, grows, sigma, strength, doubt]
+            _row("denoise", denoise, stop, inputs, examples["denoise"])
         with gr.Tab("Fuse with near infrared", id="fuse"):
             with gr.Row():
                 color = _file("Noisy colour picture", _PICTURES)
                 infrared = _file("Near infrared picture of the same view", _PICTURES)
             with gr.Accordion("How noisy?", open=False):
                 sigma = _sigma()
-            strength = _strength()
-            _row("fuse", fuse, stop, [color, infrared, sigma, strength], examples["fuse"])
+            strength, doubt = _strength(), _doubt("fuse")
+            inputs = [color, infrared, sigma, strength, doubt]
+            _row("fuse", fuse, stop, inputs, examples["fuse"])
         with gr.Tab("Upsample depth", id="upsample"):
             with gr.Row():
                 coarse = _file("Coarse depth map, 0 where nothing was measured", _MAPS)
@@ -239,6 +259,14 @@ def _strength() -> gr.Slider:
         step=0.05,
         label="Strength",
         info="Below 1 keeps more grain, and more detail.",
+    )
+
+
+def _doubt(name: str) -> gr.Checkbox:
+    return gr.Checkbox(
+        label="Show how sure it is",
+        info="Over the result, in colours: dark is sure. Of weights that can tell.",
+        elem_id=f"{name}-doubt",
     )
 
 

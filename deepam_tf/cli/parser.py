@@ -14,7 +14,6 @@ from deepam_tf.restoration.defaults import (
     DEPTH_MODEL,
     DEPTH_TOLERANCE,
     FUSION_MODEL,
-    GRAY_MODEL,
 )
 
 __all__ = [
@@ -114,7 +113,9 @@ def _add_denoise(commands: argparse._SubParsersAction) -> None:
         help="the noise grows with the light, as in raw pictures: estimate gain and read noise, "
         "and tell the model the level of every pixel",
     )
-    parser.add_argument("--model", help=f"weights ({GRAY_MODEL}, {COLOR_MODEL} for colour)")
+    parser.add_argument(
+        "--model", help="weights, see deepam info (those for what is found, in gray or in colour)"
+    )
     parser.add_argument(
         "--method",
         choices=["deepam", *CLASSICAL_METHODS],

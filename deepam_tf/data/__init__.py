@@ -15,6 +15,7 @@ from deepam_tf.data.pipelines import (
     load_pair,
     load_pairs,
     read_pairs,
+    recorrupted_crops,
     to_channels,
 )
 
@@ -33,5 +34,6 @@ __all__ = [
     "load_pair",
     "load_pairs",
     "read_pairs",
+    "recorrupted_crops",
     "to_channels",
 ]

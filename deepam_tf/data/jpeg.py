@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["quantisation_steps", "quantisation_stddev"]
+__all__ = ["quantisation_stddev", "quantisation_steps"]
 
 _BLOCK = 8
 _COSINES = np.sqrt(2 / _BLOCK) * np.cos(
@@ -19,8 +19,8 @@ _COSINES[0] /= np.sqrt(2)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of JPEG
 _MOST_LOOKED_AT = 1024  # pixels a side, from the corner where the blocks begin
 _LEAST_BLOCKS, _MOST_BLOCKS = 16, 1024
-_LEAST_COEFFICIENTS = 8  # that are not zero
-_STEPS = np.arange(2, 256)  # 1 cannot be told from the rounding of pixels
+_LEAST_COEFFICIENTS = 16  # that are not zero: of fewer the phases may agree by chance
+_STEPS = np.arange(3, 256)  # less cannot be told from what rounding and clipping pixels leave
 # Mean cosine of the phases of the coefficients, in steps: 1 of multiples, 0 of anything else.
 _MULTIPLES = 0.7
 _LEAST_SHARE = 0.5  # of the frequencies that can be judged
@@ -85,7 +85,9 @@ def _steps(coefficients: np.ndarray) -> np.ndarray:
         for step, count in zip(_STEPS, counts, strict=True):
             if count < _LEAST_COEFFICIENTS:
                 break
-            score = float(np.mean(np.cos(2 * np.pi / step * sizes[:count])))
+            phases = np.cos(2 * np.pi / step * sizes)
+            # Of those that are not zero, and of all: the others have to be zero.
+            score = min(float(phases[:count].mean()), float(phases.mean()))
             if score > best:
                 best, found = score, step
         judged += bool(counts[0] >= _LEAST_COEFFICIENTS)

@@ -69,7 +69,7 @@ class NoiseEstimate:
     Example:
         >>> noisy = 0.5 + 0.1 * np.random.default_rng(0).standard_normal([128, 128, 3])
         >>> str(deepam_tf.noise.estimate_noise(noisy))
-        'sigma 25.5 (white noise)'
+        'sigma 25.4 (white noise)'
     """
 
     kind: Literal["none", "white", "camera", "jpeg"]

@@ -175,21 +175,25 @@ def recorrupted_crops(
     noise: PoissonGaussian,
     crop_size: int,
     batch_size: int,
-    alpha: float = 0.5,
+    alpha: float = 0.25,
     seed: int = 0,
     first_batch: int = 0,
 ) -> tf.data.Dataset:
     """An endless pipeline of crops to learn denoising from pictures that are all noisy.
 
-    Both of a pair are made of the one noisy crop, by `degradations.recorrupt`. The loss has to
+    Input and target are made of the one noisy crop, by `degradations.recorrupt`. The loss has to
     be the square error: by absolute ones a network learns medians, which noise moves.
+
+    Every crop comes twice in its batch, with the same added noise and with its negative. What
+    the noise of the target does to the gradient has opposite signs in both, and nearly cancels
+    (antithetic variates); of one alone most of a gradient would be that.
 
     Args:
         images: uint8 or uint16 arrays `[H, W, C]`, noisy, not cut off at black or white, none
             smaller than the crop; or a stream of them.
         noise: what their noise is.
         crop_size: side of the square crops in pixels.
-        batch_size: crops in a batch.
+        batch_size: crops in a batch, an even number, half of them different.
         alpha: see `degradations.recorrupt`.
         seed: seed of every random choice.
         first_batch: number of the first batch, to go on where a run stopped.
@@ -199,7 +203,8 @@ def recorrupted_crops(
         `[batch_size, crop_size, crop_size, C]`.
 
     Raises:
-        ValueError: if there is no image, or one is smaller than the crop, or there is no noise.
+        ValueError: if there is no image, or one is smaller than the crop, there is no noise, or
+            the batch cannot be halved.
 
     Example:
         >>> noisy = np.random.default_rng(0).normal(128, 10, [64, 64, 1]).astype(np.uint8)
@@ -212,6 +217,11 @@ def recorrupted_crops(
     """
     if noise.gain <= 0 and noise.variance <= 0:
         raise ValueError(f"`noise` must be more than nothing. Received: {noise}.")
+    if batch_size % 2:
+        raise ValueError(
+            "`batch_size` must be even: each crop comes with a noise and with its negative. "
+            f"Received: {batch_size}."
+        )
 
     def observe(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
         del number
@@ -219,15 +229,24 @@ def recorrupted_crops(
         given, wanted = degradations.recorrupt(
             noisy, noise.gain, noise.variance, tf.random.fold_in(seed, 1), alpha=alpha
         )
-        return {"image": given}, {"restored": wanted}
+        # 2 y - x is made with the negative of the noise that x was made with.
+        return (
+            {"image": tf.stack([given, 2 * noisy - given])},
+            {"restored": tf.stack([wanted, 2 * noisy - wanted])},
+        )
 
-    return random_crops(
+    pairs = random_crops(
         images if isinstance(images, PictureStream) else [images],
         observe,
         crop_size=crop_size,
-        batch_size=batch_size,
+        batch_size=batch_size // 2,
         seed=seed,
         first_batch=first_batch,
+    )
+    return pairs.map(
+        lambda *batch: tf.nest.map_structure(
+            lambda x: tf.reshape(x, [batch_size, *x.shape[2:]]), batch
+        )
     )
 
 

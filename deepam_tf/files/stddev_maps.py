@@ -22,7 +22,14 @@ import numpy as np
 from deepam_tf.files import atomic
 from deepam_tf.files import pictures as image_io
 
-__all__ = ["SUFFIXES", "check_writable_stddev", "preview_path", "read_stddev", "write_stddev"]
+__all__ = [
+    "SUFFIXES",
+    "check_writable_stddev",
+    "colored",
+    "preview_path",
+    "read_stddev",
+    "write_stddev",
+]
 
 SUFFIXES = (".npy", ".png", ".tif", ".tiff")
 _LARGEST = 65535
@@ -88,7 +95,7 @@ def write_stddev(
         data = _encoded(".tiff", stddev)
     atomic.write_bytes(path, data)
     preview = preview_path(path)
-    atomic.write_bytes(preview, _preview(stddev, unit))
+    atomic.write_bytes(preview, colored(stddev, unit))
     return preview
 
 
@@ -151,8 +158,24 @@ def _with_text(png: bytes, texts: dict[bytes, str]) -> bytes:
     return png[:_SIGNATURE_AND_HEADER] + chunks + png[_SIGNATURE_AND_HEADER:]
 
 
-def _preview(stddev: np.ndarray, unit: str) -> bytes:
-    """Dark is sure and bright is not; of colour the root mean square."""
+def colored(stddev: np.ndarray, unit: str) -> bytes:
+    """A PNG file that shows standard deviations: dark is sure and bright is not.
+
+    Args:
+        stddev: `[H, W]`, `[H, W, 1]` or `[H, W, 3]`, positive; of colour the root mean square is
+            shown.
+        unit: what 1 is, for people. A text chunk says so, and another the deviation that the
+            brightest colour stands for.
+
+    Returns:
+        The file's bytes.
+
+    Example:
+        >>> from deepam_tf.files.stddev_maps import colored
+        >>> colored(np.full([8, 8], 0.1), "white of the picture")[1:4]
+        b'PNG'
+    """
+    stddev = np.asarray(stddev, np.float32)
     one = stddev if stddev.ndim == 2 else np.sqrt(np.square(stddev).mean(axis=-1))
     top = float(np.percentile(one, _WHITE))
     levels = np.clip(255 * one / top, 0, 255).astype(np.uint8)

@@ -143,8 +143,8 @@ def restore_picture(
         strength: a factor from 0 to 2 for the level that the weights are told, or a `Strength`.
         model: weights that `load_pretrained` takes, or a model of one's own. By default
             `fuse_nir` with a guide; without one `denoise_camera` where `"auto"` has found
-            camera noise or JPEG, and else `denoise_color` for pictures in colour, `denoise_gray` for
-            others, also where a gray picture is stored in three equal channels. A picture in
+            camera noise or JPEG, and else `denoise_color` for pictures in colour, `denoise_gray`
+            for others, also where a gray picture is stored in three equal channels. A picture in
             which `"auto"` finds no noise comes back as it is.
         method: `"deepam"`, or a classical regulariser, one of `classical.METHODS`, which takes
             white noise and neither guide nor model.

@@ -19,6 +19,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageCms
 
 pytestmark = pytest.mark.browser
 
@@ -215,6 +216,52 @@ def test_the_picture_shows_noise_before_the_line_and_none_behind_it(page):
     assert before.std() > 4 * behind.std()
     page.execute_script("window.scrollTo(0, 0)")
     page.save_screenshot(str(folder / "app.png"))
+
+
+def test_what_is_in_doubt_is_shown_over_the_result_and_hidden_again(page, tmp_path, rng):
+    edge = np.where(np.arange(96) < 48, 60, 190)[np.newaxis] * np.ones([96, 1])
+    path = tmp_path / "edge.png"
+    cv2.imwrite(str(path), np.uint8(np.clip(edge + 20 * rng.normal(size=edge.shape), 0, 255)))
+    upload(page, path)
+    page.find_element("css selector", "#denoise-doubt input").click()
+    start(page)
+    after = restored(page)
+    over = until(lambda: css(page, "#denoise-compare img.doubt"))[0]
+    assert over.rect == after.rect
+    assert page.execute_script("return arguments[0].naturalWidth", over) == 96
+    assert "dark is sure" in notes(page)
+    button = css(page, "#denoise-compare [data-doubt]")[0]
+    for shown in (False, True):
+        button.click()
+        assert over.is_displayed() is shown
+        assert button.get_attribute("aria-pressed") == str(shown).lower()
+
+
+def test_where_doubt_cannot_be_told_the_picture_is_restored_all_the_same(page, noisy):
+    """Of noise that is removed in part nobody knows it."""
+    upload(page, noisy)
+    page.find_element("css selector", "#denoise-doubt input").click()
+    number = css(page, "#component-0, input[type=number]")[-1]
+    number.clear()
+    number.send_keys("0.5\t")
+    start(page)
+    restored(page)
+    assert "how sure it is cannot be shown" in notes(page)
+    assert not css(page, "#denoise-compare img.doubt")
+    assert not css(page, "#denoise-compare [data-doubt]")
+
+
+def test_a_downloaded_picture_keeps_its_profile(page, tmp_path, rng):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    pixels = np.uint8(np.clip(128 + 20 * rng.normal(size=(48, 56, 3)), 0, 255))
+    path = tmp_path / "profiled.png"
+    Image.fromarray(pixels).save(path, icc_profile=profile)
+    upload(page, path)
+    start(page)
+    restored(page)
+    with Image.open(download(page, "profiled-restored.png")) as written:
+        assert written.info["icc_profile"] == profile
+        assert np.std(written) < 10  # and it has been restored
 
 
 def test_strength_changes_what_the_network_is_told(page, noisy):

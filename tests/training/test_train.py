@@ -19,7 +19,7 @@ from training import train
 from training.configuration import run_folder
 from training.configuration.config import TrainingConfig
 from training.configuration.settings import replace
-from training.data.tasks import Examples, find_task
+from training.data.tasks import Examples, find_task, task_of
 from training.fit import distributed, run
 from training.fit.trainer import make_model, make_trainer
 
@@ -400,3 +400,40 @@ def test_a_finished_run_under_a_strategy(tmp_path, images):
         verbose=0,
     )
     assert trainer.steps_done == 0
+
+
+NOISY = {"data.supervision": "noisy", "data.sigma": 20.0, "run.loss": "l2"}
+
+
+def test_noisy_pictures_alone_train_and_are_validated_without_truth(tmp_path, images):
+    config = replace(TINY, {**NOISY, "optimizer.average": 0.9})
+    run.train(config, images, images.pick([0]), tmp_path / "run", verbose=0)
+    events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "logs" / "validation"))
+    events.Reload()
+    assert "epoch_restored_unbiased_psnr" in str(events.Tags())
+
+
+def test_noisy_pictures_are_never_their_own_target(images):
+    config = replace(TINY, NOISY)
+    inputs, target = next(iter(task_of(config.data).crops(images, config, 0)))
+    difference = (target["restored"] - inputs["image"]).numpy() / (20 / 255)
+    # noisier - other = (alpha + 1 / alpha) z, z of variance 1.
+    assert difference.std() == pytest.approx(config.data.alpha + 1 / config.data.alpha, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"run.loss": "l1"}, "square error"),
+        ({"data.sigma": [0.0, 50.0]}, "one level"),
+        ({"data.sigma": 0.0}, "one level"),
+    ],
+)
+def test_what_noisy_pictures_cannot_teach_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, {**NOISY, **changes})
+
+
+def test_depth_is_not_learnt_from_noisy_pictures():
+    with pytest.raises(ValueError, match=r"denoise can be learnt.*Received.*'depth'"):
+        task_of(replace(TINY, {**NOISY, "data.task": "depth"}).data)

@@ -100,7 +100,7 @@ class Data:
     validation_sigma: float = 25.0
     supervision: Literal["clean", "noisy"] = "clean"
     gain: float = 0.0
-    alpha: float = 0.5
+    alpha: float = 0.25
     scale: int | tuple[int, ...] = 8
     validation_scale: int = 8
     border: int = 0

@@ -16,9 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 from deepam_tf import data, degradations, image_io, metrics
+from deepam_tf.data.noise import PoissonGaussian
 from deepam_tf.depth.holes import value_range
 from deepam_tf.depth.observation import observe
-from deepam_tf.data.noise import PoissonGaussian
 from deepam_tf.files.levels import to_unit
 from deepam_tf.networks.sure import UnbiasedPSNR, probe
 from deepam_tf.restoration.tiles import Restorer
@@ -115,6 +115,7 @@ class Task:
         contrast: of an example among all, what 1 of the model's unit is of the full scale of
             the data, in which losses and metrics are measured; None: they are the same.
         source_size: side of the square that is cut from an example for a crop.
+        drawn: how many of these a batch is made of.
         from_noisy: what is another where the pictures to learn from are noisy: some of these
             values by name; None: nobody can learn this task from such.
     """
@@ -131,6 +132,7 @@ class Task:
     zero_is_unknown: bool = False
     contrast: Callable[[Any, Examples], float] | None = None
     source_size: Callable[[Data], int] = lambda values: values.crop_size
+    drawn: Callable[[Data], int] = lambda values: values.batch_size * values.candidates
     from_noisy: dict[str, Any] | None = None
 
     def list_folder(self, folder: pathlib.Path) -> list[Paths]:
@@ -152,7 +154,7 @@ class Task:
         """Names of the pictures that the crops of a batch come from."""
         return examples.sources(
             crop_size=self.source_size(config.data),
-            batch_size=config.data.batch_size * config.data.candidates,
+            batch_size=self.drawn(config.data),
             seed=config.run.seed,
             batch=batch,
         )
@@ -394,6 +396,7 @@ TASKS = {
             "crops": _recorrupted_crops,
             "observe": _probed,
             "metrics": lambda: [UnbiasedPSNR()],
+            "drawn": lambda values: values.batch_size // 2,
         },
     ),
     "camera": Task(

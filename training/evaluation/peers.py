@@ -62,13 +62,21 @@ def color_bm3d(noise_stddev: float) -> Denoiser:
         noise_stddev: standard deviation of the noise in units of [0, 1].
 
     Returns:
-        Function from a noisy to a restored image `[H, W, 3]`.
+        Function from a noisy to a restored image `[H, W, 3]`; of three equal channels it is
+        BM3D for gray.
 
     Raises:
         ValueError: if bm3d is not installed.
     """
     bm3d = _import("bm3d")
-    return lambda image: bm3d.bm3d_rgb(image, noise_stddev)
+
+    def denoise(image: np.ndarray) -> np.ndarray:
+        if np.ptp(image, axis=-1).max() > 0:
+            return bm3d.bm3d_rgb(image, noise_stddev)
+        # The package divides by the range of each difference of colour: of gray pictures, by 0.
+        return np.repeat(bm3d.bm3d(image[..., :1], noise_stddev).reshape(*image.shape[:2], 1), 3, 2)
+
+    return denoise
 
 
 def guided_filter(radius: int, eps: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

@@ -35,6 +35,25 @@ def test_a_picture_is_what_the_command_writes(files, tmp_path):
         assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape == (40, 40, 3)
 
 
+def test_doubt_is_what_the_command_draws_and_changes_nothing(tmp_path, rng):
+    source, out = tmp_path / "gray.png", tmp_path / "command.png"
+    cv2.imwrite(str(source), np.uint8(np.clip(128 + 20 * rng.normal(size=(40, 48)), 0, 255)))
+    outcome = jobs.denoise(source, tmp_path, uncertainty=True)
+    told = tmp_path / "told.png"
+    assert cli.main(["denoise", str(source), str(out), "--uncertainty", str(told)]) == 0
+    assert outcome.file.read_bytes() == out.read_bytes()
+    assert outcome.doubt is not None
+    assert outcome.doubt.read_bytes() == (tmp_path / "told_preview.png").read_bytes()
+
+
+def test_doubt_that_is_not_known_is_a_note(tmp_path, rng):
+    source = tmp_path / "gray.png"
+    cv2.imwrite(str(source), np.uint8(np.clip(128 + 20 * rng.normal(size=(40, 48)), 0, 255)))
+    outcome = jobs.denoise(source, tmp_path, uncertainty=True, strength=0.5)
+    assert outcome.doubt is None
+    assert any("how sure it is cannot be shown" in note for note in outcome.notes)
+
+
 @pytest.mark.slow
 def test_a_pair_is_what_the_command_writes(files, tmp_path):
     dark, infrared = (small(path, tmp_path) for path in files["fuse"][0])
