@@ -90,7 +90,13 @@ def measure_noise(
     )
     if found.quantised <= max(estimate.stddev, NO_NOISE):
         return estimate
-    return dataclasses.replace(found, kind="jpeg", stddev=found.quantised)
+    factor = found.quantised / found.stddev
+    return dataclasses.replace(
+        found,
+        kind="jpeg",
+        stddev=found.quantised,
+        stddevs=tuple(factor * stddev for stddev in found.stddevs),
+    )
 
 
 def _share_of_noise(removed: np.ndarray) -> float:

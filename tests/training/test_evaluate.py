@@ -131,6 +131,15 @@ def test_classical_peers_denoise(rng):
         assert error < 0.3 * np.mean((noisy - clean) ** 2), name
 
 
+def test_bm3d_for_colour_takes_gray_photographs(rng):
+    pytest.importorskip("bm3d")
+    clean = cv2.GaussianBlur(rng.uniform(size=(48, 48)), (0, 0), 4)[..., np.newaxis]
+    noisy = np.repeat(clean + 0.1 * rng.normal(size=clean.shape), 3, axis=-1).astype(np.float32)
+    restored = peers.color_bm3d(0.1)(noisy)
+    assert restored.shape == noisy.shape
+    assert np.mean((restored - clean) ** 2) < 0.3 * np.mean((noisy - clean) ** 2)
+
+
 def test_dncnn_is_the_input_minus_the_network(tmp_path, rng):
     w0, w1 = rng.normal(size=(3, 3, 1, 4)), rng.normal(size=(3, 3, 4, 1))
     b0, b1 = rng.normal(size=4), rng.normal(size=1)

@@ -96,3 +96,21 @@ def test_the_shipped_weights_find_camera_noise_and_spare_a_clean_picture(rng):
     stored = cv2.imdecode(encoded, cv2.IMREAD_COLOR).astype(np.float32) / 255
     result = deepam_tf.restore_picture(deepam_tf.image_io.Picture(stored, None, np.dtype("uint8")))
     assert psnr(result.picture.pixels) > psnr(stored) - 0.3
+
+
+def test_what_jpeg_has_done_is_told_where_the_network_finds_less():
+    """A restorer that finds nothing to remove, and one that finds more than JPEG."""
+    _, encoded = cv2.imencode(
+        ".jpg", np.uint8(255 * helpers.color_photograph()), [cv2.IMWRITE_JPEG_QUALITY, 40]
+    )
+    decoded = np.float32(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]) / 255
+    found = measure_noise(decoded, lambda window, noise_stddev: window)
+    assert found.kind == "jpeg"
+    assert found.stddev == found.quantised > 2 / 255
+    assert level_to_tell(found) == found.stddev
+    assert np.sqrt(np.mean(np.square(found.stddevs))) == pytest.approx(found.stddev, rel=1e-6)
+    assert "JPEG artefacts" in str(found)
+    colored = np.float32([0.72, -0.72, 0])  # as the noise of cameras, not as texture is
+    much = measure_noise(decoded, lambda window, noise_stddev: window - noise_stddev * colored)
+    assert much.kind == "camera"
+    assert much.stddev > found.stddev
