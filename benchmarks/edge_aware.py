@@ -1,6 +1,6 @@
 """Edge weights: the pictures of docs/solver.md, and what such solves cost beside other ways.
 
-    python -m benchmarks.edge_aware --part pictures --size 128 --data MIDDLEBURY --out docs/images
+    python -m benchmarks.edge_aware --part pictures --size 160 --data MIDDLEBURY --out docs/images
     python -m benchmarks.edge_aware --part cost --size 256
 
 The pictures are made by the page's own code. OpenCV's fast global smoother stands beside them where
@@ -23,6 +23,7 @@ import pathlib
 import re
 import sys
 import time
+import types
 from collections.abc import Callable
 
 import cv2
@@ -91,13 +92,15 @@ SCRIBBLES = (
 
 
 def page_functions() -> dict[str, Callable]:
-    """The functions that docs/solver.md defines, by name."""
+    """The functions that docs/solver.md defines, by name, each a graph."""
     names: dict = {"tf": tf, "deepam_tf": deepam_tf}
     page = (ROOT / "docs" / "solver.md").read_text()
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         definitions = [x for x in ast.parse(block).body if isinstance(x, ast.FunctionDef)]
         exec(compile(ast.Module(definitions, []), "docs/solver.md", "exec"), names)
-    return names
+    functions = {name: x for name, x in names.items() if isinstance(x, types.FunctionType)}
+    # Without autograph, which wants the source to lie in a file of Python.
+    return {name: tf.function(x, autograph=False) for name, x in functions.items()}
 
 
 def smoothing_picture(image: np.ndarray, smoothed: Callable):
@@ -363,7 +366,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.part == "cost":
         measure(args.size)
         return 0
-    functions = {name: tf.function(call) for name, call in page_functions().items()}
+    functions = page_functions()
     if args.data is None:
         parser.error("--part pictures needs --data, a folder with rgb/ and depth/")
     args.out.mkdir(parents=True, exist_ok=True)
