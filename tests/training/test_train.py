@@ -96,6 +96,11 @@ def test_what_is_new_may_learn_alone(tmp_path, images):
     after = {variable.path: variable for variable in model.variables}
     assert len(new) == len(model.trainable_variables) == 5 * 3 + 1 + 2
     assert np.any(after["iteration_1_aggregation/coarse/up/kernel"])
+    # New normalisations have no statistics to keep: they take those of the crops.
+    statistics = [x for x in first.variables if x.path not in kept and "moving" in x.path]
+    assert len(statistics) == 5 * 2
+    for before in statistics:
+        assert np.any(after[before.path] != np.array(before)), before.path
     # The file is a model like any other: all of it learns.
     saved = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
     assert len(saved.trainable_variables) == len(source.trainable_variables) + len(new)

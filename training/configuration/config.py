@@ -176,7 +176,8 @@ class Run:
             those it is used with.
         learns: which weights learn: `all`, or those alone that are `new`, which the model to start
             from does not have (levels, edge weights, iterations): at a rate that would ruin what
-            the others have learnt. Statistics are to be `moving` then.
+            the others have learnt. Statistics are to be `moving` then, those of the others; new
+            normalisations take theirs from the batch.
         dtype: Keras dtype policy of the networks.
         jit_compile: compile the step with XLA.
         jit_compile_solves: compile the linear solves with XLA.

@@ -66,6 +66,11 @@ def train(
         if config.run.learns == "new":
             _hold(model, adopted)
         trainer = make_trainer(model, config, task)
+        if config.run.learns == "new":
+            # What is new has no statistics to keep; without any, its maps die at such a rate.
+            kept = {id(variable) for variable in adopted}
+            for layer in model.normalizations:
+                layer.fixed_statistics = id(layer.moving_mean) in kept
     checkpoint = ResumableCheckpoint(out / "checkpoints", trainer)
     writes = distributed.is_chief(devices)
     if writes:
