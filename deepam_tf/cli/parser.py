@@ -139,9 +139,9 @@ def _add_upsample(commands: argparse._SubParsersAction) -> None:
         "view, and fill its holes: 0, NaN, or a mask file. The unit is kept. PNG (8 and 16 "
         "bit), TIFF and NPY.",
     )
-    upsample.add_argument("depth", type=pathlib.Path, metavar="DEPTH")
+    upsample.add_argument("depth", type=pathlib.Path, metavar="DEPTH", help="map of coarse samples")
     upsample.add_argument("guide", type=pathlib.Path, metavar="GUIDE", help="colour picture")
-    upsample.add_argument("output", type=pathlib.Path, metavar="OUT")
+    upsample.add_argument("output", type=pathlib.Path, metavar="OUT", help="file to write")
     upsample.add_argument(
         "--scale",
         type=_one_or_two,
