@@ -1,8 +1,8 @@
-"""Ten details of photographs with camera noise, three times as large, by several denoisers.
+"""Eight details of photographs with camera noise, three times as large, by several denoisers.
 
     python -m benchmarks.photographs --picture docs/images/photographs.jpg
 
-The scenes come with scikit-image and are free to use; the camera is simulated
+The scenes come with scikit-image, in the public domain or CC0; the camera is simulated
 (`deepam_tf.degradations.CameraSimulator`), a seed for each. Columns: the photograph, OpenCV's
 non-local means, BM3D for colour told the true root mean square, `denoise_color` told an estimate
 of white noise, what `deepam denoise` does, and the photograph without noise and JPEG. Printed is
@@ -62,8 +62,6 @@ DETAILS = {
     "whiskers": Detail("chelsea", 190, 300, 6),
     "wood": Detail("coffee", 300, 420, 7),
     "spoon": Detail("coffee", 240, 330, 8),
-    "spokes": Detail("motorcycle_left", 330, 180, 9),
-    "bricks and leaves": Detail("motorcycle_left", 60, 560, 10),
 }
 
 
