@@ -13,6 +13,9 @@ EXTRAS = {
     "raw": ["rawpy>=0.24"],  # to read raw photographs
     "tiff": ["imagecodecs>=2024.6.1"],  # TIFF in LZW, JPEG, CCITT and the like: to keep or read it
     "app": ["gradio>=6,<7"],
+    "ray": ["ray[data]>=2.50,<2.64"],  # batches on many machines
+    "urls": ["fsspec>=2024.6"],  # batches of s3:// with s3fs, of gs:// with gcsfs, and so on
+    "zarr": ["zarr>=3"],  # pictures larger than memory, in folders of chunks
     "completion": ["shtab>=1.7"],
     "train": ["keras>=3.14,<3.16", "tensorboard>=2.19"],
     "serve": ["grpcio>=1.60", "tensorflow-serving-api>=2.18"],  # to export and ask; not to run
@@ -37,17 +40,21 @@ EXTRAS = {
     "notebooks": ["ipykernel>=6.29", "matplotlib>=3.8", "nbconvert>=7.16", "scikit-image>=0.24"],
     "dev": [
         "imagecodecs>=2024.6.1",
+        "moto[s3,server]>=5",
         "pidng>=4.0.9",
         "pillow-heif>=0.18",
         "pyright>=1.1.390",
         "pytest>=8",
         "rawpy>=0.24",
+        "ray[data]>=2.50,<2.64",
         "ruff>=0.9",
+        "s3fs>=2024.6",
         "selenium>=4.20",
         "scipy>=1.11",
         "shtab>=1.7",
         "tensorboard>=2.19",
         "tensorflow-probability[tf]>=0.25",
+        "zarr>=3",
     ],
 }
 

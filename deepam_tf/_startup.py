@@ -17,15 +17,19 @@ def is_command() -> bool:
     """Whether this process is the `deepam` command, by its name or as `python -m deepam_tf`.
 
     Returns:
-        True in the command, False where the library is imported by another program.
+        True in the command and in the workers that it starts, False where the library is imported
+        by another program.
     """
     first = sys.argv[0] if sys.argv else ""
     if first == "-m":  # Python is still looking for the module to run
         arguments = sys.orig_argv
         module = arguments[arguments.index("-m") + 1] if "-m" in arguments[:-1] else ""
-        return module in ("deepam_tf", "deepam_tf.cli")
+        return module in ("deepam_tf", "deepam_tf.batch.worker", "deepam_tf.cli")
     path = pathlib.Path(first)
-    return path.stem == "deepam" or path.parts[-2:] == ("deepam_tf", "__main__.py")
+    ends = (path.parts[-2:], path.parts[-3:])
+    return path.stem == "deepam" or any(
+        end in (("deepam_tf", "__main__.py"), ("deepam_tf", "batch", "worker.py")) for end in ends
+    )
 
 
 def import_tensorflow() -> None:

@@ -26,6 +26,7 @@ ROOMS = {
         "probability",
         "app",
         "_names",
+        "batch",
         "cli",
         "__main__",
     ],
@@ -33,7 +34,7 @@ ROOMS = {
     "export": ["graph", "serving"],
 }
 """The rooms of each package, from the ground up: imports run downwards alone."""
-WITHOUT_KERAS = ["linear", "classical", "files", "depth"]
+WITHOUT_KERAS = ["linear", "classical", "files", "depth", "batch"]
 
 
 def imports(path: pathlib.Path) -> set[str]:

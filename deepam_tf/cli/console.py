@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import datetime
 import pathlib
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import rich.console
 import rich.progress
+import rich.text
 
 from deepam_tf.files.pictures import ImageFileError
 from deepam_tf.restoration.defaults import LEAST_SIDE
@@ -17,8 +22,11 @@ __all__ = [
     "BAD_INPUT",
     "INTERRUPTED",
     "SOME_FAILED",
+    "batch_progress",
     "check_measurable",
     "errors",
+    "facts",
+    "heard",
     "output",
     "progress_bar",
     "say",
@@ -26,6 +34,8 @@ __all__ = [
     "tile_progress",
 ]
 
+_KEPT: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("kept", default=None)
+_LINE_SECONDS = 60.0  # between two lines where there is no terminal
 SOME_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 output = rich.console.Console(soft_wrap=True, highlight=False, markup=False)
 errors = rich.console.Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
@@ -42,6 +52,65 @@ def progress_bar() -> rich.progress.Progress:
         transient=True,
         disable=not errors.is_terminal,
     )
+
+
+class _Rate(rich.progress.ProgressColumn):
+    """Pictures a second, or a minute where that says more."""
+
+    def render(self, task: rich.progress.Task) -> rich.text.Text:
+        return rich.text.Text(_rate(task.finished_speed or task.speed))
+
+
+def _rate(speed: float | None) -> str:
+    if not speed:
+        return "-/s"
+    return f"{speed:.1f}/s" if speed >= 1 else f"{60 * speed:.1f}/min"
+
+
+@contextlib.contextmanager
+def batch_progress(total: int) -> Iterator[Callable[[bool], None]]:
+    """How far a batch is: a bar on a terminal, a line a minute elsewhere.
+
+    Args:
+        total: pictures there are.
+
+    Yields:
+        What is called after each picture, with whether it failed.
+    """
+    bar = rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}", markup=False),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        _Rate(),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("left"),
+        rich.progress.TimeRemainingColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+        speed_estimate_period=300.0,
+    )
+    done = failed = 0
+    began = said = None
+    with bar:
+        task = bar.add_task("pictures", total=total)
+
+        def advance(bad: bool) -> None:
+            nonlocal done, failed, began, said
+            done, failed = done + 1, failed + bad
+            words = f"pictures, {failed} failed" if failed else "pictures"
+            bar.update(task, advance=1, description=words)
+            now = time.monotonic()
+            if began is None or said is None:  # workers take a while to start: it does not count
+                began = said = now
+            elif bar.disable and now - said > _LINE_SECONDS and done < total:
+                said, speed = now, (done - 1) / (now - began)
+                left = datetime.timedelta(seconds=round((total - done) / speed))
+                errors.print(
+                    f"{done}/{total} {words}, {_rate(speed)}, {left} left", highlight=False
+                )
+
+        yield advance
 
 
 @contextlib.contextmanager
@@ -65,9 +134,33 @@ def tile_progress(
 
 
 def say(path: pathlib.Path, *lines: object) -> None:
-    """Lines about a file, where errors go."""
+    """Lines about a file, where errors go, or where `heard` keeps them."""
+    kept = _KEPT.get()
     for line in lines:
-        errors.print(f"{path}: {line}")
+        if kept is None:
+            errors.print(f"{path}: {line}")
+        else:
+            kept.append(str(line))
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[list[str]]:
+    """What is said of a file meanwhile, kept instead of shown.
+
+    Yields:
+        The lines, without the file's name.
+    """
+    lines: list[str] = []
+    token = _KEPT.set(lines)
+    try:
+        yield lines
+    finally:
+        _KEPT.reset(token)
+
+
+def facts(kind: str, stddev: float, model: str) -> dict[str, Any]:
+    """What a report says of a restored picture: its noise, on the 0..255 scale, and the weights."""
+    return {"noise": kind, "sigma": round(255 * float(stddev), 3), "model": model}
 
 
 def check_measurable(path: pathlib.Path, pixels: np.ndarray, sigma: float | None) -> None:

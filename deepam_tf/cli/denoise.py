@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import pathlib
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import rich.progress
-import tensorflow as tf
 
+from deepam_tf.batch import places
+from deepam_tf.batch.attempts import attempt
+from deepam_tf.batch.jobs import find_jobs, without_twin
+from deepam_tf.batch.records import Report
 from deepam_tf.cli import console
-from deepam_tf.cli.jobs import Report, find_jobs
 from deepam_tf.files import pictures as image_io
 from deepam_tf.files.raw import RawFile
 from deepam_tf.files.stddev_maps import check_writable_stddev, write_stddev
@@ -24,7 +26,7 @@ from deepam_tf.restoration.picture import STDDEV_UNIT, Note, restore_picture
 from deepam_tf.restoration.pretrained import pretrained_card
 from deepam_tf.restoration.strength import Strength
 
-__all__ = ["run"]
+__all__ = ["check_options", "denoise_file", "run"]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,67 +35,57 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         Exit code.
     """
-    _check_options(args)
-    jobs, several = find_jobs(args)
+    check_options(args)
+    jobs, several = find_jobs(args.inputs, args.output, recursive=args.recursive)
     if several:
-        _make_folder(args.output)
-        if args.uncertainty is not None:
-            _make_folder(args.uncertainty)
+        for folder in filter(None, (args.output, args.uncertainty)):
+            places.make_folder(folder)
 
     failures: list[str] = []
-    written: set[pathlib.Path] = set()
+    written: set[str] = set()
     skipped = 0
-    with console.progress_bar() as progress, Report.open(args) as report:
+    with (
+        console.progress_bar() as progress,
+        Report.open(args.report, append=args.skip_existing, overwrite=args.force) as report,
+    ):
+
+        def restore(
+            source: pathlib.Path, target: pathlib.Path, guide: object, overwrite: bool
+        ) -> dict[str, Any]:
+            del guide
+            if several:
+                places.make_folder(target.parent)
+            return denoise_file(source, target, args, progress, overwrite=overwrite)
+
         files = progress.add_task("files", total=len(jobs), visible=several)
-        for source, target in jobs:
-            start, facts, failure = time.perf_counter(), {}, None
-            try:
-                if target in written:
-                    raise image_io.ImageFileError(
-                        f"{source}: another input of this name went to {target} already."
-                    )
-                if args.skip_existing and target.is_file():
-                    skipped += 1
-                    progress.advance(files)
-                    continue
-                _make_folder(target.parent, tree=several)
-                facts = _denoise_file(source, target, args, progress)
-                written.add(target)
-            except (image_io.ImageFileError, ValueError) as error:
-                failure = str(error)
-                if not failure.startswith((f"{source}: ", f"{target}: ")):
-                    failure = f"{source}: {failure}"
-                if not several:
-                    report.add(source, target, error=failure)
-                    raise image_io.ImageFileError(failure) from error
-            except (MemoryError, tf.errors.ResourceExhaustedError):
-                failure = f"{source}: out of memory. Choose a smaller --tile."
-            if failure is not None:
-                failures.append(failure)
-            seconds = round(time.perf_counter() - start, 3)
-            report.add(source, target, **facts, seconds=seconds, error=failure)
+        for job in jobs:
+            if args.skip_existing and os.path.isfile(job.target) and job.target not in written:
+                skipped += 1
+                progress.advance(files)
+                continue
+            line = attempt(without_twin(job, written), restore, overwrite=args.force)
+            report.add(line)
             progress.advance(files)
+            if line["error"] is None:
+                written.add(job.target)
+            elif several:
+                failures.append(line["error"])
+            else:
+                raise image_io.ImageFileError(line["error"])
     for failure in failures:
         console.errors.print(f"error: {failure}")
-    place = args.output if several else jobs[0][1]
+    place = args.output if several else jobs[0].target
     there = f", {skipped} there already" if skipped else ""
     console.output.print(f"{len(written)} of {len(jobs)} restored{there}: {place}")
     return console.SOME_FAILED if failures else 0
 
 
-def _make_folder(folder: pathlib.Path, *, tree: bool = True) -> None:
-    if not tree:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise image_io.ImageFileError(
-            f"{folder}: the folder cannot be made ({error.strerror})."
-        ) from error
+def check_options(args: argparse.Namespace) -> None:
+    """Raise if options do not go together, before any file is touched.
 
-
-def _check_options(args: argparse.Namespace) -> None:
-    """Options that go together, before any file is touched."""
+    Raises:
+        ValueError: if they do not.
+    """
     if args.signal_dependent and (args.sigma is not None or args.method != "deepam"):
         raise ValueError(
             "`--signal-dependent` estimates the noise for a network. Received: --sigma or --method "
@@ -133,15 +125,31 @@ def _strength(args: argparse.Namespace) -> Strength:
     )
 
 
-def _denoise_file(
+def denoise_file(
     source: pathlib.Path,
     target: pathlib.Path,
     args: argparse.Namespace,
     progress: rich.progress.Progress,
+    *,
+    overwrite: bool,
 ) -> dict[str, Any]:
-    """Restore all pictures of a file; what became of it, for the report."""
+    """Restore all pictures of a file.
+
+    Args:
+        source: file to read.
+        target: file to write.
+        args: options of the command.
+        progress: bar that gets a line.
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        What became of it, for the report.
+
+    Raises:
+        ValueError: if it cannot be restored.
+    """
     if image_io.is_raw(source):
-        return _denoise_raw(source, target, args, progress)
+        return _denoise_raw(source, target, args, progress, overwrite)
     with image_io.open_pictures(
         source,
         max_megapixels=args.max_megapixels,
@@ -150,7 +158,7 @@ def _denoise_file(
     ) as pictures:
         first, count = _stripped(pictures.first, args), pictures.count
         # Before minutes of work: would the result find its place?
-        image_io.check_writable(target, first, count=count, overwrite=args.force)
+        image_io.check_writable(target, first, count=count, overwrite=overwrite)
         stddev_file = _stddev_file(source, args)
         if stddev_file is not None:
             check_writable_stddev(stddev_file, overwrite=args.force)
@@ -167,7 +175,7 @@ def _denoise_file(
                 target,
                 _restored(source, pictures, count, args, on_progress, facts),
                 count=count,
-                overwrite=args.force,
+                overwrite=overwrite,
                 quality=args.quality,
             )
     stddev = facts.pop("stddev", None)
@@ -212,13 +220,9 @@ def _restored(source, pictures, count, args, on_progress, facts) -> Iterator[ima
             ),
         )
         if number == 0:
-            facts |= _found(result.noise.kind, result.noise.stddev(), result.model_name)
+            facts |= console.facts(result.noise.kind, result.noise.stddev(), result.model_name)
             facts["stddev"] = result.stddev
         yield result.picture
-
-
-def _found(kind: str, stddev: float, model: str) -> dict[str, Any]:
-    return {"noise": kind, "sigma": round(255 * float(stddev), 3), "model": model}
 
 
 def _stripped(picture: image_io.Picture, args: argparse.Namespace) -> image_io.Picture:
@@ -230,6 +234,7 @@ def _denoise_raw(
     target: pathlib.Path,
     args: argparse.Namespace,
     progress: rich.progress.Progress,
+    overwrite: bool,
 ) -> dict[str, Any]:
     """Restore a raw photograph: its mosaic first, then it is developed."""
     if args.uncertainty is not None:
@@ -253,7 +258,7 @@ def _denoise_raw(
         written = image_io.check_writable(
             target,
             image_io.Picture(np.zeros([*raw.size, 3], np.uint8), None, np.dtype("uint8")),
-            overwrite=args.force,
+            overwrite=overwrite,
         )
         planes = raw.read_planes()
         console.check_measurable(source, planes[0], args.sigma)
@@ -278,10 +283,10 @@ def _denoise_raw(
         bits = 16 if "uint16" in written.depths else 8
         picture = _stripped(raw.develop(bits=bits), args)
         console.say(source, *picture.notes, *image_io.lost(picture, target))
-        image_io.write(target, picture, overwrite=args.force, quality=args.quality)
+        image_io.write(target, picture, overwrite=overwrite, quality=args.quality)
     stddev = (0.5 * noise.gain + noise.variance) ** 0.5
     return {
         "pictures": 1,
         "notes": list(picture.notes),
-        **_found("signal-dependent", stddev, args.model or GRAY_MODEL),
+        **console.facts("signal-dependent", stddev, args.model or GRAY_MODEL),
     }

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import pathlib
+from typing import Any
+
+import rich.progress
 
 from deepam_tf.cli import console
 from deepam_tf.files import pictures as image_io
 from deepam_tf.files.stddev_maps import check_writable_stddev, write_stddev
 from deepam_tf.restoration.picture import STDDEV_UNIT, restore_picture
 
-__all__ = ["run"]
+__all__ = ["fuse_files", "run"]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -18,6 +22,37 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         Exit code.
     """
+    with console.progress_bar() as progress:
+        fuse_files(args.rgb, args.nir, args.output, args, progress, overwrite=args.force)
+    console.output.print(f"restored: {args.output}")
+    return 0
+
+
+def fuse_files(
+    rgb: pathlib.Path,
+    nir: pathlib.Path,
+    output: pathlib.Path,
+    args: argparse.Namespace,
+    progress: rich.progress.Progress,
+    *,
+    overwrite: bool,
+) -> dict[str, Any]:
+    """Restore a colour picture guided by another, from files to a file.
+
+    Args:
+        rgb: the noisy picture.
+        nir: its guide.
+        output: file to write.
+        args: options of the command.
+        progress: bar that gets a line.
+        overwrite: whether existing files may be replaced.
+
+    Returns:
+        What became of it, for a report.
+
+    Raises:
+        ValueError: if it cannot be restored.
+    """
     picture, guide = (
         image_io.read(
             path,
@@ -25,25 +60,22 @@ def run(args: argparse.Namespace) -> int:
             white_level=args.white_level,
             first_frame=args.first_frame,
         )
-        for path in (args.rgb, args.nir)
+        for path in (rgb, nir)
     )
     picture = picture.stripped() if args.strip else picture
-    image_io.check_writable(args.output, picture, overwrite=args.force)
+    image_io.check_writable(output, picture, overwrite=overwrite)
     if args.uncertainty is not None:
-        check_writable_stddev(args.uncertainty, overwrite=args.force)
-    console.check_measurable(args.rgb, picture.pixels, args.sigma)
-    console.say(args.rgb, *picture.notes, *image_io.lost(picture, args.output))
-    console.say(args.nir, *guide.notes)
+        check_writable_stddev(args.uncertainty, overwrite=overwrite)
+    console.check_measurable(rgb, picture.pixels, args.sigma)
+    console.say(rgb, *picture.notes, *image_io.lost(picture, output))
+    console.say(nir, *guide.notes)
     if guide.pixels.shape[:2] != picture.pixels.shape[:2]:
         raise image_io.ImageFileError(
-            f"{args.nir}: the guide must have the size of the noisy picture. "
+            f"{nir}: the guide must have the size of the noisy picture. "
             f"Received: {console.size(guide.pixels)} and {console.size(picture.pixels)}, "
             "width x height."
         )
-    with (
-        console.progress_bar() as progress,
-        console.tile_progress(progress, args.rgb.name) as on_progress,
-    ):
+    with console.tile_progress(progress, rgb.name) as on_progress:
         restored = restore_picture(
             picture,
             guide,
@@ -53,11 +85,11 @@ def run(args: argparse.Namespace) -> int:
             tile=args.tile,
             self_ensemble=args.ensemble,
             uncertainty=args.uncertainty is not None,
-            on_note=lambda note: console.errors.print(f"{args.rgb}: {note}"),
+            on_note=lambda note: console.say(rgb, note),
             on_progress=on_progress,
         )
-    image_io.write(args.output, restored.picture, overwrite=args.force, quality=args.quality)
+    image_io.write(output, restored.picture, overwrite=overwrite, quality=args.quality)
     if restored.stddev is not None:
-        write_stddev(args.uncertainty, restored.stddev, STDDEV_UNIT, overwrite=args.force)
-    console.output.print(f"restored: {args.output}")
-    return 0
+        write_stddev(args.uncertainty, restored.stddev, STDDEV_UNIT, overwrite=overwrite)
+    noise = restored.noise
+    return console.facts(noise.kind, noise.stddev(), restored.model_name)

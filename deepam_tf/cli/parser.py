@@ -17,6 +17,8 @@ from deepam_tf.restoration.defaults import (
 )
 
 __all__ = [
+    "BATCH_ENGINES",
+    "BATCH_TASKS",
     "CLASSICAL_METHODS",
     "DEMO_PICTURE",
     "SHELLS",
@@ -25,6 +27,8 @@ __all__ = [
 
 CLASSICAL_METHODS = ("tv", "l0", "lp")
 """Names of `deepam_tf.classical.METHODS`, whose module imports TensorFlow."""
+BATCH_TASKS = ("denoise", "fuse", "upsample")
+BATCH_ENGINES = ("processes", "ray")
 SHELLS = ("bash", "zsh")
 DEMO_PICTURE = pathlib.Path("deepam-demo.png")
 
@@ -41,6 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_denoise(commands)
     _add_upsample(commands)
     _add_fuse(commands)
+    _add_batch(commands)
 
     _add_app(commands)
     demo = commands.add_parser("demo", help="restore a noisy picture that comes with the package")
@@ -80,6 +85,17 @@ def _add_denoise(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "output", type=pathlib.Path, metavar="OUT", help="file, or folder for several inputs"
     )
+    _add_noise_options(parser)
+    _add_ensemble_option(parser)
+    _add_uncertainty_option(parser, "units of white; a folder for several inputs")
+    _add_precision_option(parser)
+    _add_folder_options(parser)
+    _add_picture_options(parser)
+    _add_file_options(parser)
+
+
+def _add_noise_options(parser: argparse.ArgumentParser) -> None:
+    """Options of what noise is, and of what removes it."""
     parser.add_argument(
         "--sigma",
         type=_sigma,
@@ -122,12 +138,6 @@ def _add_denoise(commands: argparse._SubParsersAction) -> None:
         default="deepam",
         help="the network, or a classical regulariser: total variation, L0, Lp (deepam)",
     )
-    _add_ensemble_option(parser)
-    _add_uncertainty_option(parser, "units of white; a folder for several inputs")
-    _add_precision_option(parser)
-    _add_folder_options(parser)
-    _add_picture_options(parser)
-    _add_file_options(parser)
 
 
 def _add_upsample(commands: argparse._SubParsersAction) -> None:
@@ -142,62 +152,15 @@ def _add_upsample(commands: argparse._SubParsersAction) -> None:
     upsample.add_argument("depth", type=pathlib.Path, metavar="DEPTH", help="map of coarse samples")
     upsample.add_argument("guide", type=pathlib.Path, metavar="GUIDE", help="colour picture")
     upsample.add_argument("output", type=pathlib.Path, metavar="OUT", help="file to write")
-    upsample.add_argument(
-        "--scale",
-        type=_one_or_two,
-        metavar="S[,S]",
-        help="pixels of GUIDE from one sample to the next, a whole number or a fraction, or two: "
-        "down, across; by default what the sizes say. A DEPTH as large as GUIDE is taken for an "
-        "upsampled one: its samples are used",
-    )
-    upsample.add_argument(
-        "--offset",
-        type=_one_or_two,
-        metavar="O[,O]",
-        help="where the first sample lies in GUIDE, in pixels: SCALE // 2 for nearest-neighbour "
-        "samples (default), 0 for those of OpenCV, (SCALE - 1) / 2 for averages and fractions",
-    )
-    upsample.add_argument(
-        "--samples",
-        choices=("points", "means", "bicubic"),
-        default="points",
-        help="what a sample is: the value of one pixel, an average over its cell (INTER_AREA, a "
-        "coarse sensor), or what bicubic resizing made (points)",
-    )
-    upsample.add_argument(
-        "--keep-samples",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="whether a pixel that was measured comes out as measured (yes)",
-    )
+    _add_sample_options(upsample)
     upsample.add_argument(
         "--mask", type=pathlib.Path, help="picture of DEPTH's size, black where it has holes"
-    )
-    upsample.add_argument(
-        "--hole-value",
-        type=float,
-        action="append",
-        default=[],
-        metavar="N",
-        help="the number that stands for nothing, again for more; by default 0, a single negative "
-        "number, and the largest of a type of 16 bits or more. NaN always does",
     )
     upsample.add_argument(
         "--confidence",
         type=pathlib.Path,
         help="map of DEPTH's size that says how far to trust each sample: 0, 1, 2, or 0 to the "
         "largest number of the type, or floats in [0, 1]",
-    )
-    upsample.add_argument(
-        "--resize-guide",
-        action="store_true",
-        help="bring GUIDE to SCALE times the size of DEPTH first",
-    )
-    upsample.add_argument(
-        "--no-snap",
-        action="store_true",
-        help="leave every pixel beside an edge as the network gives it, not moved to the surface "
-        "that it is near",
     )
     upsample.add_argument(
         "--preview", type=pathlib.Path, help="also write a coloured picture of the result here"
@@ -223,6 +186,58 @@ def _add_upsample(commands: argparse._SubParsersAction) -> None:
     )
     _add_precision_option(upsample)
     _add_file_options(upsample)
+
+
+def _add_sample_options(parser: argparse._ActionsContainer) -> None:
+    """Options of what the samples of a depth map are."""
+    parser.add_argument(
+        "--scale",
+        type=_one_or_two,
+        metavar="S[,S]",
+        help="pixels of GUIDE from one sample to the next, a whole number or a fraction, or two: "
+        "down, across; by default what the sizes say. A DEPTH as large as GUIDE is taken for an "
+        "upsampled one: its samples are used",
+    )
+    parser.add_argument(
+        "--offset",
+        type=_one_or_two,
+        metavar="O[,O]",
+        help="where the first sample lies in GUIDE, in pixels: SCALE // 2 for nearest-neighbour "
+        "samples (default), 0 for those of OpenCV, (SCALE - 1) / 2 for averages and fractions",
+    )
+    parser.add_argument(
+        "--samples",
+        choices=("points", "means", "bicubic"),
+        default="points",
+        help="what a sample is: the value of one pixel, an average over its cell (INTER_AREA, a "
+        "coarse sensor), or what bicubic resizing made (points)",
+    )
+    parser.add_argument(
+        "--keep-samples",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether a pixel that was measured comes out as measured (yes)",
+    )
+    parser.add_argument(
+        "--hole-value",
+        type=float,
+        action="append",
+        default=[],
+        metavar="N",
+        help="the number that stands for nothing, again for more; by default 0, a single negative "
+        "number, and the largest of a type of 16 bits or more. NaN always does",
+    )
+    parser.add_argument(
+        "--resize-guide",
+        action="store_true",
+        help="bring GUIDE to SCALE times the size of DEPTH first",
+    )
+    parser.add_argument(
+        "--no-snap",
+        action="store_true",
+        help="leave every pixel beside an edge as the network gives it, not moved to the surface "
+        "that it is near",
+    )
 
 
 def _add_fuse(commands: argparse._SubParsersAction) -> None:
@@ -253,6 +268,93 @@ def _add_fuse(commands: argparse._SubParsersAction) -> None:
     _add_precision_option(fuse)
     _add_picture_options(fuse)
     _add_file_options(fuse)
+
+
+def _add_batch(commands: argparse._SubParsersAction) -> None:
+    """Add `batch` to the commands."""
+    batch = commands.add_parser(
+        "batch",
+        help="restore many pictures at a time, on this machine or on many",
+        description="Restore folders, lists and patterns of pictures in several processes, or by "
+        "actors of a Ray cluster. A line of JSON says what became of each picture; the same "
+        "command goes on where it was stopped. IN and OUT may be URLs of what fsspec opens, such "
+        "as s3://bucket/photos.",
+    )
+    batch.add_argument("inputs", nargs="*", metavar="IN", help="file, folder, glob pattern or URL")
+    batch.add_argument("output", metavar="OUT", help="folder or URL of the results")
+    run = batch.add_argument_group("the run")
+    run.add_argument(
+        "--task",
+        choices=BATCH_TASKS,
+        default="denoise",
+        help="what to do with each picture, as the command of that name does it (denoise)",
+    )
+    run.add_argument(
+        "--guides",
+        metavar="FOLDER",
+        help="of fuse and upsample: where the guides are, under the names of the inputs",
+    )
+    run.add_argument(
+        "--list",
+        dest="lists",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="read the pictures of a file with a path or URL a line, - for standard input",
+    )
+    run.add_argument(
+        "--recursive", action="store_true", help="folders below folders too; the tree is kept"
+    )
+    run.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="do the I-th of N parts alone: each of N machines, given its own I, does its part",
+    )
+    run.add_argument(
+        "--engine",
+        choices=BATCH_ENGINES,
+        help="who restores: processes of this machine, or actors of Ray (processes; with --address "
+        "ray)",
+    )
+    run.add_argument(
+        "--address", metavar="ADDRESS", help="of a Ray cluster, HOST:PORT or ray://HOST:PORT"
+    )
+    run.add_argument(
+        "--workers",
+        type=_positive_int,
+        metavar="N",
+        help="pictures at a time (as many as cores and memory allow)",
+    )
+    run.add_argument(
+        "--manifest",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="where the lines of JSON go (OUT/manifest.jsonl, with --shard manifest-I-of-N.jsonl); "
+        "needed where OUT is a URL",
+    )
+    run.add_argument(
+        "--retry-failed", action="store_true", help="try those again that could not be restored"
+    )
+    run.add_argument("--restart", action="store_true", help="forget what the manifest says is done")
+    _add_noise_options(batch)
+    _add_ensemble_option(batch)
+    _add_precision_option(batch)
+    _add_picture_options(batch)
+    _add_file_options(batch)
+    _add_sample_options(batch.add_argument_group("of upsample alone"))
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """`I/N`, a part and the number of parts."""
+    parts = text.split("/")
+    if len(parts) == 2 and all(part.isdecimal() for part in parts):
+        number, count = (int(part) for part in parts)
+        if 1 <= number <= count:
+            return number, count
+    raise argparse.ArgumentTypeError(
+        f"it must be I/N with I from 1 to N, such as 1/4. Received: {text}"
+    )
 
 
 def _add_app(commands: argparse._SubParsersAction) -> None:

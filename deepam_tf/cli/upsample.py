@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
+import rich.progress
 
 from deepam_tf.cli import console
 from deepam_tf.data.alignment import SHIFT, misalignment
@@ -19,6 +22,7 @@ from deepam_tf.files import pictures as image_io
 from deepam_tf.files.atomic import check_place
 from deepam_tf.files.depth_maps import check_writable_depth, read_depth, write_depth
 from deepam_tf.files.stddev_maps import check_writable_stddev, write_stddev
+from deepam_tf.networks.deepam import DeepAM
 from deepam_tf.restoration.defaults import DEPTH_MODEL, DEPTH_TOLERANCE
 from deepam_tf.restoration.depth import (
     restore_observation,
@@ -30,7 +34,7 @@ from deepam_tf.restoration.pretrained import load_pretrained
 from deepam_tf.restoration.tiles import Restorer
 from deepam_tf.restoration.uncertainty import confidence, load_uncertain
 
-__all__ = ["run"]
+__all__ = ["run", "upsample_files"]
 
 _MASK_LEVEL = 0.5  # from here on a pixel of a mask file is valid
 _FEW_LEVELS = 2  # confidence files that hold no larger number count 0, 1, 2
@@ -41,6 +45,32 @@ def run(args: argparse.Namespace) -> int:
 
     Returns:
         Exit code.
+    """
+    with console.progress_bar() as progress:
+        upsample_files(args, progress, on_result=console.output.print)
+    return 0
+
+
+def upsample_files(
+    args: argparse.Namespace,
+    progress: rich.progress.Progress,
+    *,
+    on_result: Callable[[str], object] = lambda line: None,
+    load: Callable[..., DeepAM] | None = None,
+) -> dict[str, Any]:
+    """Upsample a depth map guided by a picture, from files to files.
+
+    Args:
+        args: options of the command, files among them.
+        progress: bar that gets a line.
+        on_result: told what was done, a line each.
+        load: loads weights, None: `load_pretrained`.
+
+    Returns:
+        What became of it, for a report.
+
+    Raises:
+        ValueError: if it cannot be done.
     """
     depth = read_depth(args.depth, max_megapixels=args.max_megapixels)
     check_writable_depth(args.output, depth.dtype, overwrite=args.force)
@@ -78,17 +108,17 @@ def run(args: argparse.Namespace) -> int:
         confidence=trust,
     )
     notes += [*observation.notes, *_shift(observation, guide)]
-    for note in notes:
-        console.errors.print(f"{args.depth}: {note}", highlight=False, soft_wrap=True)
+    console.say(args.depth, *notes)
     uncertain = args.uncertainty is not None or args.min_confidence is not None
     if uncertain:
         model = load_uncertain(args.model or DEPTH_MODEL, dtype=args.dtype)
     else:
-        model = load_pretrained(args.model or suitable_weights(observation), dtype=args.dtype)
+        load = load or load_pretrained
+        model = load(args.model or suitable_weights(observation), dtype=args.dtype)
     restorer = Restorer(model, tile=args.tile)
     restore = restore_observation_with_stddev if uncertain else restore_observation
-    with console.progress_bar() as progress:
-        tiles = progress.add_task(args.depth.name, total=restorer.count_tiles(*guide.shape[:2]))
+    tiles = progress.add_task(args.depth.name, total=restorer.count_tiles(*guide.shape[:2]))
+    try:
         restored = restore(
             restorer,
             observation,
@@ -97,30 +127,36 @@ def run(args: argparse.Namespace) -> int:
             keep=args.keep_samples,
             on_tile=lambda: progress.advance(tiles),
         )
+    finally:
+        progress.remove_task(tiles)
     zero_is_hole = not bool((depth.values[valid] <= 0).any())
     if uncertain:
         restored, stddev = restored
         restored = _without_doubtful(args, restored, stddev, observation, model)
     write_depth(args.output, restored, depth.dtype, zero_is_hole=zero_is_hole, overwrite=args.force)
     holes = 100.0 * (1.0 - valid.mean())
-    console.output.print(
+    on_result(
         f"{console.size(depth.values)} to {console.size(guide)} pixels, scale "
         f"{_numbers(observation.scale)}, holes filled: {holes:.3g} % of the map"
     )
-    console.output.print(f"restored: {args.output}")
+    on_result(f"restored: {args.output}")
     if args.uncertainty is not None:
         write_stddev(args.uncertainty, stddev, "unit of the depth map", overwrite=args.force)
-        console.output.print(f"standard deviations: {args.uncertainty}")
+        on_result(f"standard deviations: {args.uncertainty}")
     if args.preview is not None:
         picture = turbo(restored, (observation.low, observation.high)).astype(np.float32) / 255
         image_io.write(
             args.preview, image_io.Picture(picture, None, np.dtype(np.uint8)), overwrite=args.force
         )
-        console.output.print(f"coloured: {args.preview}")
+        on_result(f"coloured: {args.preview}")
     if args.ply is not None:
         write_point_cloud(args.ply, restored, guide, focal=args.focal)
-        console.output.print(f"points: {args.ply}")
-    return 0
+        on_result(f"points: {args.ply}")
+    return {
+        "scale": [float(x) for x in observation.scale],
+        "holes_percent": round(holes, 3),
+        "model": model.name if args.model is None else args.model,
+    }
 
 
 def _without_doubtful(args, restored, stddev, observation: Observation, model) -> np.ndarray:
@@ -131,9 +167,10 @@ def _without_doubtful(args, restored, stddev, observation: Observation, model) -
     sure = confidence(stddev, tolerance, model.get_layer("uncertainty").df) >= args.min_confidence
     if args.keep_samples:
         sure |= ~np.isnan(observation.measured)
-    console.errors.print(
-        f"{args.depth}: {100 * (1 - sure.mean()):.3g} % of the values are not within "
-        f"{tolerance:.3g} of the truth with a probability of {args.min_confidence:g}: left out"
+    console.say(
+        args.depth,
+        f"{100 * (1 - sure.mean()):.3g} % of the values are not within "
+        f"{tolerance:.3g} of the truth with a probability of {args.min_confidence:g}: left out",
     )
     if not sure.any():
         raise ValueError(

@@ -1,0 +1,1 @@
+"""Many pictures at once: which there are, who restores them, and what became of each."""
