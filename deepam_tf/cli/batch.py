@@ -76,17 +76,19 @@ def run(args: argparse.Namespace) -> int:
             else:
                 todo.append(without_twin(job, targets))
             targets.add(job.target)
+        failures = []
         for job in [job for job in todo if job.missing is not None]:
             manifest.add(record(job.source, job.target, guide=job.guide, error=job.missing))
+            failures.append(job.missing)
         todo = [job for job in todo if job.missing is None]
         if known:
             console.errors.print(f"{known} of {len(jobs)} are in {manifest_path} already")
         setup = Setup(setup.restore, options, setup.overwrite, manifest.began)
-        failures = _restore_all(todo, setup, manifest, args)
-        for failure in failures:
+        failures += _restore_all(todo, setup, manifest, args)
+        for failure in failures[:_SHOWN_FAILURES]:
             console.errors.print(f"error: {failure}")
-        more = len(manifest.failed) - len(failures)
-        if failures and more > 0:
+        more = len(failures) - _SHOWN_FAILURES
+        if more > 0:
             console.errors.print(f"and {more} more, see {manifest_path}")
         console.output.print(
             f"{len(manifest.done)} restored, {len(manifest.failed)} failed: {manifest_path}"
@@ -225,7 +227,7 @@ def _lines(name: str) -> Iterator[Any]:
 def _restore_all(
     jobs: list[Job], setup: Setup, manifest: Manifest, args: argparse.Namespace
 ) -> list[str]:
-    """Restore the pictures and write down what became of them; the first errors."""
+    """Restore the pictures and write down what became of them; the errors."""
     failures: list[str] = []
     if not jobs:
         return failures
@@ -241,18 +243,17 @@ def _restore_all(
             usable_cores(), available_memory(), count=args.workers, pictures=len(jobs)
         )
         console.errors.print(
-            f"{len(jobs)} pictures, {workers.count} at a time, {workers.threads} "
-            f"thread{'s' if workers.threads > 1 else ''} each"
+            f"{console.plural(len(jobs), 'picture')}, {workers.count} at a time, "
+            f"{console.plural(workers.threads, 'thread')} each"
         )
         answers = restore_in_processes(jobs, setup, workers)
     with console.batch_progress(len(jobs)) as advance, contextlib.closing(answers):
         for answer in answers:
             if not manifest.add(answer):
                 continue
-            failed = answer["error"] is not None
-            if failed and len(failures) < _SHOWN_FAILURES:
+            if answer["error"] is not None:
                 failures.append(answer["error"])
-            advance(failed)
+            advance(answer["error"] is not None)
     return failures
 
 

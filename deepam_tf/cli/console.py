@@ -28,6 +28,7 @@ __all__ = [
     "facts",
     "heard",
     "output",
+    "plural",
     "progress_bar",
     "say",
     "size",
@@ -174,6 +175,11 @@ def check_measurable(path: pathlib.Path, pixels: np.ndarray, sigma: float | None
             f"{path}: noise is measured on pictures of at least {LEAST_SIDE} pixels a side. "
             f"Received: {size(pixels)}. Tell its level with --sigma."
         )
+
+
+def plural(count: int, word: str) -> str:
+    """A number and a word, with its s where there is not one."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def size(image: np.ndarray) -> str:

@@ -22,6 +22,7 @@ from deepam_tf.files.raw import RawFile
 from deepam_tf.files.stddev_maps import check_writable_stddev, write_stddev
 from deepam_tf.restoration.defaults import GRAY_MODEL
 from deepam_tf.restoration.mosaic import restore_mosaic
+from deepam_tf.restoration.out_of_core import restore_large
 from deepam_tf.restoration.picture import STDDEV_UNIT, Note, restore_picture
 from deepam_tf.restoration.pretrained import pretrained_card
 from deepam_tf.restoration.strength import Strength
@@ -96,6 +97,11 @@ def check_options(args: argparse.Namespace) -> None:
             "`--uncertainty` needs a network that was trained to tell. Received: --method "
             f"{args.method} beside it. Leave one of them out."
         )
+    if args.out_of_core and args.uncertainty is not None:
+        raise ValueError(
+            "`--uncertainty` is for pictures in memory. Received: --out-of-core beside it. Leave "
+            "one of them out."
+        )
     if args.dtype != "float32" and args.method != "deepam":
         raise ValueError(
             f"`--bfloat16` is how networks run. Received: --method {args.method} beside it. Leave "
@@ -148,6 +154,8 @@ def denoise_file(
     Raises:
         ValueError: if it cannot be restored.
     """
+    if args.out_of_core:
+        return _denoise_large(source, target, args, progress, overwrite)
     if image_io.is_raw(source):
         return _denoise_raw(source, target, args, progress, overwrite)
     with image_io.open_pictures(
@@ -194,8 +202,6 @@ def _stddev_file(source: pathlib.Path, args: argparse.Namespace) -> pathlib.Path
 def _restored(source, pictures, count, args, on_progress, facts) -> Iterator[image_io.Picture]:
     """Each picture of a file, restored; the noise of the first is said, and what is new later."""
     said: set[str] = set()
-    noise = "signal-dependent" if args.signal_dependent else "auto"
-
     for number, picture in enumerate(pictures):
 
         def say(note: Note, number: int = number) -> None:
@@ -205,7 +211,7 @@ def _restored(source, pictures, count, args, on_progress, facts) -> Iterator[ima
 
         result = restore_picture(
             _stripped(picture, args),
-            noise=noise if args.sigma is None else args.sigma / 255,
+            noise=_asked_noise(args),
             strength=_strength(args),
             model=args.model if args.method == "deepam" else None,
             method=args.method,
@@ -227,6 +233,43 @@ def _restored(source, pictures, count, args, on_progress, facts) -> Iterator[ima
 
 def _stripped(picture: image_io.Picture, args: argparse.Namespace) -> image_io.Picture:
     return picture.stripped() if args.strip else picture
+
+
+def _denoise_large(
+    source: pathlib.Path,
+    target: pathlib.Path,
+    args: argparse.Namespace,
+    progress: rich.progress.Progress,
+    overwrite: bool,
+) -> dict[str, Any]:
+    """Restore a picture that is never in memory as a whole."""
+    with console.tile_progress(progress, source.name) as on_progress:
+        noise, name = restore_large(
+            source,
+            target,
+            noise=_asked_noise(args),
+            strength=_strength(args),
+            model=args.model if args.method == "deepam" else None,
+            method=args.method,
+            dtype=args.dtype,
+            tile=args.tile,
+            self_ensemble=args.ensemble,
+            white_level=args.white_level,
+            first_frame=args.first_frame,
+            strip=args.strip,
+            max_megapixels=args.max_megapixels,
+            overwrite=overwrite,
+            on_note=lambda note: console.say(source, note),
+            on_progress=on_progress,
+        )
+    return {"pictures": 1, **console.facts(noise.kind, noise.stddev(), name)}
+
+
+def _asked_noise(args: argparse.Namespace) -> float | str:
+    """What `restore_picture` takes as `noise`."""
+    if args.sigma is not None:
+        return args.sigma / 255
+    return "signal-dependent" if args.signal_dependent else "auto"
 
 
 def _denoise_raw(

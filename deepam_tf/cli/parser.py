@@ -90,6 +90,12 @@ def _add_denoise(commands: argparse._SubParsersAction) -> None:
     _add_uncertainty_option(parser, "units of white; a folder for several inputs")
     _add_precision_option(parser)
     _add_folder_options(parser)
+    parser.add_argument(
+        "--out-of-core",
+        action="store_true",
+        help="of pictures larger than memory: read windows from disk and write tiles to disk, of "
+        "TIFF and Zarr; the same command goes on where it was stopped",
+    )
     _add_picture_options(parser)
     _add_file_options(parser)
 

@@ -48,13 +48,16 @@ __all__ = [
     "check_megapixels",
     "check_place",
     "check_writable",
+    "damage",
     "is_image_name",
     "is_raw",
+    "is_tiff",
     "list_images",
     "lost",
     "open_pictures",
     "read",
     "read_numbers",
+    "white_of",
     "write",
     "write_all",
 ]
@@ -160,15 +163,28 @@ def _kind(path: pathlib.Path) -> str | None:
     if kind == "TIFF":
         from deepam_tf.files import tiff
 
-        with _damage(path):
+        with damage(path):
             named_raw = path.suffix.lower() in RAW_SUFFIXES
             return "RAW" if named_raw or tiff.is_raw(path) else "TIFF"
     return kind
 
 
+def is_tiff(path: pathlib.Path) -> bool:
+    """Whether a file is a TIFF file, and no raw photograph.
+
+    Raises:
+        ImageFileError: if it cannot be read.
+    """
+    return _kind(path) == "TIFF"
+
+
 @contextlib.contextmanager
-def _damage(path: pathlib.Path) -> Iterator[None]:
-    """What decoders raise of damaged files, as one line that names the file."""
+def damage(path: pathlib.Path) -> Iterator[None]:
+    """What decoders raise of damaged files, as one line that names the file.
+
+    Raises:
+        ImageFileError: of whatever is raised meanwhile, but for want of memory, packages and time.
+    """
     try:
         yield
     except ImageFileError as error:
@@ -187,7 +203,7 @@ def _open(path: pathlib.Path) -> _Reader:
         kind = path.suffix[1:].upper()
     if kind is None:
         raise ImageFileError(f"{path}: not an image, or a damaged one.")
-    with _damage(path):
+    with damage(path):
         if kind == "TIFF":
             from deepam_tf.files.tiff import TiffReader
 
@@ -257,7 +273,7 @@ def open_pictures(
 
 
 def _decoded(path, reader, count: int, white_level) -> Iterator[Picture]:
-    with _damage(path):
+    with damage(path):
         if not hasattr(reader, "ranges"):
             for picture in reader.pictures(count):
                 yield _with_white(path, picture, white_level)
@@ -308,17 +324,31 @@ def _levels(
         _check_white(path, dtype, white_level, high)
         return (None if black is None else 0.0), white_level, ""
     if dtype == np.uint16:
-        white = next(white for white in _WHITES if white >= high)
-        bits = _BITS[_WHITES.index(white)]
-        if bits == 16:
-            return None, white, ""
-        return None, white, f"white level {white:.0f} ({bits} bits in 16)"
+        return None, *white_of(high)
     if dtype.kind == "u" and dtype.itemsize == 1:
         return None, None, ""
     if dtype.kind == "f" and _UNIT_FLOATS[0] < high <= _UNIT_FLOATS[1] and low > -0.5:
         return 0.0, 1.0, ""
     white = high if high > (black or 0.0) else 0.0 if low < 0 else 1.0
     return black, white, f"white level {white:g}, black level {black or 0.0:g}"
+
+
+def white_of(high: float) -> tuple[float, str]:
+    """White of a file of 16 bits, and what there is to say of it.
+
+    Args:
+        high: its largest number.
+
+    Returns:
+        The largest number of the bits that are needed; a line, empty if there is nothing to say.
+
+    Example:
+        >>> white_of(4000)
+        (4095.0, 'white level 4095 (12 bits in 16)')
+    """
+    white = next(white for white in _WHITES if white >= high)
+    bits = _BITS[_WHITES.index(white)]
+    return white, "" if bits == 16 else f"white level {white:.0f} ({bits} bits in 16)"
 
 
 def read(
@@ -377,7 +407,7 @@ def read_numbers(
             raise ImageFileError(
                 f"{path}: one picture is needed. Received: {reader.count} {reader.several}."
             )
-        with _damage(path):
+        with damage(path):
             if hasattr(reader, "numbers"):
                 return reader.numbers()
             return next(reader.pictures(1)).numbers(), None
@@ -468,7 +498,8 @@ def _write_pages(
 ) -> None:
     from deepam_tf.files.tiff import TiffWriter
 
-    with contextlib.closing(TiffWriter(temporary, first, count)) as writer:
+    size = count * first.pixels.size * np.dtype(first.dtype).itemsize
+    with contextlib.closing(TiffWriter(temporary, first.encoding, size, count)) as writer:
         for picture in itertools.chain([first], rest):
             with _encoding(path):
                 writer.write(picture)

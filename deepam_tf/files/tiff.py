@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import importlib.util
@@ -9,7 +10,7 @@ import io
 import os
 import pathlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import cv2
@@ -37,7 +38,15 @@ from deepam_tf.files.picture import (
 )
 from deepam_tf.files.raster import to_srgb
 
-__all__ = ["TiffReader", "TiffWriter", "compression_note", "is_cut_off", "is_raw"]
+__all__ = [
+    "TiffReader",
+    "TiffRegions",
+    "TiffWriter",
+    "compression_note",
+    "is_cut_off",
+    "is_raw",
+    "tile_side",
+]
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _MOSAIC, _LINEAR_RAW = 32803, 34892
@@ -51,6 +60,8 @@ _KEPT_COMPRESSIONS = {1: "none", 5: "lzw", 8: "zlib", 32946: "zlib", 32773: "pac
                       34925: "lzma", 50000: "zstd"}  # fmt: skip
 _NEED_IMAGECODECS = {"lzw", "packbits", "zstd"}
 _UNITS = {1: "none", 2: "inch", 3: "cm"}
+_TILE = (512, 512)  # of what is written in parts and had no tiles
+_MOST_KEPT = 256 * 2**20  # bytes of decoded strips and tiles
 _CLASSIC_LIMIT = 3_900_000_000  # bytes; offsets of 32 bits end at 4 GiB
 
 
@@ -393,6 +404,169 @@ class TiffReader:
         )
 
 
+class TiffRegions:
+    """A file with one page that is read in parts: what a part needs is decoded, and no more.
+
+    Args:
+        path: the file.
+        first_frame: take the first of several pages.
+
+    Attributes:
+        shape: height, width and channels, 1 or 3.
+        dtype: uint8 or uint16.
+        encoding: how the file stored it.
+        metadata: what the file says of it.
+        notes: one line each: what is not as in the file.
+
+    Raises:
+        ImageFileError: if it cannot be read in parts.
+    """
+
+    def __init__(self, path: pathlib.Path, *, first_frame: bool = False) -> None:
+        self._reader = TiffReader(path)
+        self._kept: collections.OrderedDict[int, np.ndarray] = collections.OrderedDict()
+        try:
+            self._begin(first_frame)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, first_frame: bool) -> None:
+        reader = self._reader
+        if reader.count > 1 and not first_frame:
+            raise ImageFileError(
+                f"one picture is needed. Received: {reader.count} pages. Take the first with "
+                "--first-frame."
+            )
+        page = self._page = reader._pages[0]
+        self._handle = reader._file.filehandle
+        bits = page.bitspersample if isinstance(page.bitspersample, int) else page.bitspersample[0]
+        channels = int(page.samplesperpixel)
+        photometric = int(page.photometric)
+        unread = {
+            "numbers that are no unsigned integers of 8 or 16 bits": page.dtype is None
+            or page.dtype.str[1:] not in ("u1", "u2")
+            or bits != 8 * page.dtype.itemsize,
+            "other colours than gray and RGB": photometric
+            not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB),
+            "transparency": bool(page.extrasamples) or channels not in (1, 3),
+            "a tag that turns it": _value(page, 274, 1) != 1,
+            "pixels without a value": _NO_DATA in page.tags,
+            "a stack in one directory": reader._stack is not None,
+        }
+        for what, there in unread.items():
+            if there:
+                raise UnsupportedImageError(f"TIFF with {what} is not read in parts.")
+        _check_whole(page, self._handle.size)
+        self.shape = (int(page.imagelength), int(page.imagewidth), channels)
+        self.dtype = np.dtype(page.dtype).newbyteorder("=")
+        self._white_is_zero = photometric == _WHITE_IS_ZERO
+        self.encoding = dataclasses.replace(
+            _encoding_of(page, reader._file), white_is_zero=self._white_is_zero
+        )
+        self.metadata = reader._metadata(page, 0, False)
+        self.notes = tuple(reader._notes)
+        height, width, _ = self.shape
+        self._side = (
+            (int(page.tilelength), int(page.tilewidth))
+            if page.is_tiled
+            else (min(int(page.rowsperstrip), height), width)
+        )
+        self._across = -(-width // self._side[1])
+        self._planes = channels if self.encoding.planar else 1
+        size = self._side[0] * self._side[1] * channels * self.dtype.itemsize
+        self._plain = int(page.compression) == 1 and not page.is_tiled and self._planes == 1
+        if not self._plain and size > _MOST_KEPT:
+            raise UnsupportedImageError(
+                f"TIFF whose strips hold {size / 2**20:.0f} MiB each is not read in parts. Write "
+                "it anew in tiles."
+            )
+        if not self._plain:
+            self._segment(0)  # whether it can be decoded is known now
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._reader.close()
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """The numbers of a part.
+
+        Args:
+            rows: which, within the picture.
+            columns: which, likewise.
+
+        Returns:
+            `[h, w, C]`; 0 is black.
+
+        Raises:
+            ImageFileError: if the file is damaged there.
+        """
+        values = np.empty(
+            [rows.stop - rows.start, columns.stop - columns.start, self.shape[2]], self.dtype
+        )
+        if self._plain:
+            self._read_plain(values, rows, columns)
+        else:
+            self._read_segments(values, rows, columns)
+        return np.iinfo(self.dtype).max - values if self._white_is_zero else values
+
+    def _read_plain(self, values: np.ndarray, rows: slice, columns: slice) -> None:
+        """Rows as they lie in the file: strips of any length."""
+        _, width, channels = self.shape
+        pixel = channels * self.dtype.itemsize
+        stored = self.dtype.newbyteorder(self._reader._file.byteorder)
+        for row in range(rows.start, rows.stop):
+            strip, inside = divmod(row, self._side[0])
+            place = self._page.dataoffsets[strip] + (inside * width + columns.start) * pixel
+            self._handle.seek(place)
+            data = self._handle.read((columns.stop - columns.start) * pixel)
+            values[row - rows.start] = np.frombuffer(data, stored).reshape(values.shape[1:])
+
+    def _read_segments(self, values: np.ndarray, rows: slice, columns: slice) -> None:
+        high, wide = self._side
+        down = -(-self.shape[0] // high)
+        for i in range(rows.start // high, -(-rows.stop // high)):
+            for j in range(columns.start // wide, -(-columns.stop // wide)):
+                top, left = max(rows.start, i * high), max(columns.start, j * wide)
+                for plane in range(self._planes):
+                    segment = self._segment((plane * down + i) * self._across + j)
+                    part = segment[
+                        top - i * high : rows.stop - i * high,
+                        left - j * wide : columns.stop - j * wide,
+                    ]
+                    y, x = top - rows.start, left - columns.start
+                    channels = slice(plane, plane + 1) if self._planes > 1 else slice(None)
+                    values[y : y + part.shape[0], x : x + part.shape[1], channels] = part
+
+    def _segment(self, index: int) -> np.ndarray:
+        """One strip or tile, decoded, `[h, w, c]`."""
+        found = self._kept.get(index)
+        if found is not None:
+            self._kept.move_to_end(index)
+            return found
+        page = self._page
+        offset, count = page.dataoffsets[index], page.databytecounts[index]
+        data = None
+        if count:
+            self._handle.seek(offset)
+            data = self._handle.read(count)
+        try:
+            decoded, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
+        except (ValueError, KeyError, ModuleNotFoundError) as error:
+            if "imagecodecs" not in str(error) and "compression" not in str(error):
+                raise
+            raise UnsupportedImageError(
+                "this TIFF's compression needs the package imagecodecs. Install it: pip install "
+                "'deepam-tf[tiff]'."
+            ) from error
+        if decoded is None:
+            decoded = np.full(shape, page.nodata, self.dtype)
+        segment = self._kept[index] = decoded[0].astype(self.dtype, copy=False)
+        while sum(x.nbytes for x in self._kept.values()) > _MOST_KEPT and len(self._kept) > 1:
+            self._kept.popitem(last=False)
+        return segment
+
+
 def _value(page, code: int, default: Any) -> Any:
     return page.tags.valueof(code, default)
 
@@ -502,15 +676,14 @@ class TiffWriter:
 
     Args:
         path: a file that may be written to.
-        first: the first page; how it was stored decides how all are.
+        encoding: how the first page was stored decides how all are.
+        size: bytes of the numbers of all pages.
         count: how many pages there will be.
     """
 
-    def __init__(self, path: pathlib.Path, first: Picture, count: int) -> None:
-        encoding = first.encoding
-        pixels = count * first.pixels.size * np.dtype(first.dtype).itemsize
+    def __init__(self, path: pathlib.Path, encoding: Encoding, size: int, count: int = 1) -> None:
         self._path = path
-        self._big = encoding.big or pixels > _CLASSIC_LIMIT
+        self._big = encoding.big or size > _CLASSIC_LIMIT
         self._order = encoding.byteorder
         self._writer = tifffile.TiffWriter(path, bigtiff=self._big, byteorder=self._order)
         self._directories: dict[int, Any] = {}
@@ -535,28 +708,76 @@ class TiffWriter:
             values = values[..., 0]
         elif planar:
             values = np.moveaxis(values, -1, 0)
-        gray = "miniswhite" if encoding.white_is_zero else "minisblack"
-        compression, predictor = _compression_of(encoding, values.dtype)
-        resolution = metadata.resolution
         self._writer.write(
             np.ascontiguousarray(values),
-            photometric="rgb" if colors == 3 else gray,
             planarconfig=("separate" if planar else "contig") if values.ndim == 3 else None,
             extrasamples=extra,
-            compression=compression,
-            predictor=predictor,
             tile=encoding.tile,
-            resolution=None if resolution is None else (resolution.x, resolution.y),
-            resolutionunit=None
-            if resolution is None
-            else resolution.unit.replace("cm", "centimeter"),
-            iccprofile=metadata.icc,
-            metadata=None,
-            software=False,
-            subfiletype=2 if self._count > 1 else 0,
-            extratags=self._tags(metadata),
+            **self._options(encoding, metadata, colors, values.dtype),
         )
         self._number += 1
+
+    def write_bands(
+        self,
+        bands: Iterable[np.ndarray],
+        shape: tuple[int, int, int],
+        dtype: np.dtype,
+        encoding: Encoding,
+        metadata: Metadata,
+    ) -> None:
+        """Write a page in tiles of which it is given a row at a time.
+
+        Args:
+            bands: numbers `[h, W, C]` of `tile_side(encoding)[0]` rows each, the last of what is
+                left.
+            shape: height, width and channels of the page.
+            dtype: unsigned integers.
+            encoding: how it is stored.
+            metadata: what the file says of it.
+        """
+        high, wide = tile_side(encoding)
+        top = np.iinfo(dtype).max
+
+        def tiles() -> Iterator[np.ndarray]:
+            for band in bands:
+                values = top - band if encoding.white_is_zero else band
+                for left in range(0, shape[1], wide):
+                    part = values[:, left : left + wide]
+                    tile = np.zeros([high, wide, shape[2]], dtype)
+                    tile[: part.shape[0], : part.shape[1]] = part
+                    yield tile[..., 0] if shape[2] == 1 else tile
+
+        self._writer.write(
+            tiles(),
+            shape=shape[:2] if shape[2] == 1 else shape,
+            dtype=dtype,
+            planarconfig="contig" if shape[2] > 1 else None,
+            tile=(high, wide),
+            **self._options(encoding, metadata, shape[2], dtype),
+        )
+        self._number += 1
+
+    def _options(
+        self, encoding: Encoding, metadata: Metadata, colors: int, dtype: np.dtype
+    ) -> dict[str, Any]:
+        """What a page is written with, however its pixels are given."""
+        gray = "miniswhite" if encoding.white_is_zero else "minisblack"
+        compression, predictor = _compression_of(encoding, dtype)
+        resolution = metadata.resolution
+        return {
+            "photometric": "rgb" if colors == 3 else gray,
+            "compression": compression,
+            "predictor": predictor,
+            "resolution": None if resolution is None else (resolution.x, resolution.y),
+            "resolutionunit": None
+            if resolution is None
+            else resolution.unit.replace("cm", "centimeter"),
+            "iccprofile": metadata.icc,
+            "metadata": None,
+            "software": False,
+            "subfiletype": 2 if self._count > 1 else 0,
+            "extratags": self._tags(metadata),
+        }
 
     def _tags(self, metadata: Metadata) -> list[tuple]:
         # Text tags begin with what the file had; EXIF of other formats brings its own.
@@ -593,6 +814,11 @@ class TiffWriter:
                 handle.write(struct.pack(self._order + "H", code))
                 handle.seek(entry + 8)
                 handle.write(struct.pack(self._order + "I", place))
+
+
+def tile_side(encoding: Encoding) -> tuple[int, int]:
+    """Height and width of the tiles of what is written in parts."""
+    return encoding.tile or _TILE
 
 
 def _text_tags(exif: bytes) -> dict[int, tuple]:

@@ -37,7 +37,19 @@ from deepam_tf.restoration.strength import Strength
 from deepam_tf.restoration.tiles import Restorer
 from deepam_tf.restoration.uncertainty import load_uncertain
 
-__all__ = ["ESTIMATES", "STDDEV_UNIT", "Noise", "Note", "RestoredPicture", "restore_picture"]
+__all__ = [
+    "ESTIMATES",
+    "STDDEV_UNIT",
+    "Noise",
+    "Note",
+    "RestoredPicture",
+    "check_method",
+    "choose_restorer",
+    "describe_noise",
+    "find_noise",
+    "restore_picture",
+    "told_level",
+]
 
 STDDEV_UNIT = "white of the picture"
 """What 1 is in the standard deviations of a picture."""
@@ -178,7 +190,7 @@ def restore_picture(
         >>> bool(result.picture.pixels.std() < 0.3 * noisy.std())
         True
     """
-    _check_method(method, guide, model, noise, dtype, uncertainty)
+    check_method(method, guide, model, noise, dtype, uncertainty)
     picture = fill_hidden(picture)
     notes: list[Note] = []
 
@@ -198,12 +210,9 @@ def restore_picture(
             guide = None
     strength = strength if isinstance(strength, Strength) else Strength(strength, strength)
     blind = noise == "auto" and method == "deepam" and model is None and guide is None
-    if blind:
-        found = _blind_noise(picture, dtype, tile)
-    else:
-        found = _found_noise(picture, "white" if noise == "auto" else noise)
+    found = find_noise(picture, noise, blind=blind, dtype=dtype, tile=tile)
     if found.estimated:
-        say("noise", _described(found))
+        say("noise", describe_noise(found))
     if uncertainty and (strength != Strength() or found.kind == "none"):
         raise ValueError(
             "`uncertainty` is that of noise which is removed whole. Received: "
@@ -212,21 +221,19 @@ def restore_picture(
     if found.kind == "none" and blind:
         on_progress(1, 1)
         return RestoredPicture(picture, found, CAMERA_MODEL, tuple(notes))
-    if method != "deepam":
-        restorer = _classical_restorer(
-            method, max(found.stddev(), _LEAST_STDDEV), tile, self_ensemble
-        )
-        model_name = method
-    else:
-        model = model if model is not None else _default_model(picture.pixels, guide, found)
-        if isinstance(model, DeepAM):
-            model_name = model.name
-            restorer = Restorer(model, tile=tile, self_ensemble=self_ensemble)
-        else:
-            model_name = os.fspath(model)
-            _say_range(model_name, found, say)
-            restorer = _shared_restorer(model_name, dtype, tile, self_ensemble, uncertainty)
-    level = _level(found, picture.pixels, restorer, model_name)
+    restorer, model_name = choose_restorer(
+        found,
+        model,
+        method,
+        colorful=guide is None and model is None and _is_colorful(picture.pixels),
+        guided=guide is not None,
+        dtype=dtype,
+        tile=tile,
+        self_ensemble=self_ensemble,
+        uncertainty=uncertainty,
+        say=say,
+    )
+    level = told_level(found, picture.pixels, restorer, model_name)
     if level is None and strength.scales:
         raise ValueError(
             "`strength` needs weights that are told the level of the noise. "
@@ -278,8 +285,84 @@ def restore_picture(
     )
 
 
-def _check_method(method, guide, model, noise, dtype, uncertainty) -> None:
-    """Arguments that go together."""
+def find_noise(
+    picture: Picture,
+    noise: float | str | PoissonGaussian,
+    *,
+    blind: bool,
+    dtype: str,
+    tile: int | None,
+) -> Noise:
+    """The noise of a picture, as it was given or as it is measured.
+
+    Args:
+        picture: a picture.
+        noise: see `restore_picture`.
+        blind: whether it may be that of a camera.
+        dtype: see `restore_picture`.
+        tile: see `restore_picture`.
+
+    Returns:
+        The noise.
+
+    Raises:
+        ValueError: if `noise` is no level, or the picture is too small to measure it.
+    """
+    if blind:
+        return _blind_noise(picture, dtype, tile)
+    return _found_noise(picture, "white" if noise == "auto" else noise)
+
+
+def choose_restorer(
+    found: Noise,
+    model: str | os.PathLike | DeepAM | None,
+    method: str,
+    *,
+    colorful: bool,
+    guided: bool,
+    dtype: str,
+    tile: int | None,
+    self_ensemble: bool,
+    uncertainty: bool,
+    say: Callable[[str, str], object],
+) -> tuple[Restorer, str]:
+    """What restores a picture, and its name.
+
+    Args:
+        found: the noise.
+        model: see `restore_picture`.
+        method: see `restore_picture`.
+        colorful: whether the picture has colours, see `_is_colorful`.
+        guided: whether there is a guide.
+        dtype: see `restore_picture`.
+        tile: see `restore_picture`.
+        self_ensemble: see `restore_picture`.
+        uncertainty: see `restore_picture`.
+        say: told of a level that the weights were not trained for: kind and text of a `Note`.
+
+    Returns:
+        The restorer, and the name of the weights or of the method.
+
+    Raises:
+        ValueError: if there are no such weights.
+    """
+    if method != "deepam":
+        stddev = max(found.stddev(), _LEAST_STDDEV)
+        return _classical_restorer(method, stddev, tile, self_ensemble), method
+    model = model if model is not None else _default_model(colorful, guided, found)
+    if isinstance(model, DeepAM):
+        return Restorer(model, tile=tile, self_ensemble=self_ensemble), model.name
+    model_name = os.fspath(model)
+    _say_range(model_name, found, say)
+    return _shared_restorer(model_name, dtype, tile, self_ensemble, uncertainty), model_name
+
+
+def check_method(method, guide, model, noise, dtype, uncertainty) -> None:
+    """Raise if arguments of `restore_picture` do not go together.
+
+    Raises:
+        ValueError: if they do not.
+    """
     if method == "deepam":
         return
     if method not in METHODS:
@@ -336,7 +419,8 @@ def _found_noise(picture: Picture, noise: float | str | PoissonGaussian) -> Nois
     return Noise("white", PoissonGaussian(0.0, float(noise) ** 2), estimated=False)
 
 
-def _described(noise: Noise) -> str:
+def describe_noise(noise: Noise) -> str:
+    """What there is to say of noise that was measured, on the 0..255 scale."""
     if noise.estimate is not None:
         words = str(noise.estimate)
         return words if noise.kind == "none" else f"noise estimated, {words}"
@@ -344,15 +428,15 @@ def _described(noise: Noise) -> str:
     return f"noise estimated, sigma {dark:.1f} in black to {bright:.1f} in white"
 
 
-def _default_model(pixels: np.ndarray, guide: Picture | None, found: Noise) -> str:
+def _default_model(colorful: bool, guided: bool, found: Noise) -> str:
     """Name of the weights for a picture."""
-    if guide is not None:
+    if guided:
         return FUSION_MODEL
     if found.kind in ("camera", "jpeg"):
         return CAMERA_MODEL
     # A gray picture in a colour file has the same noise in all channels, which the weights for
     # colour would take for the picture.
-    return COLOR_MODEL if _is_colorful(pixels) else GRAY_MODEL
+    return COLOR_MODEL if colorful else GRAY_MODEL
 
 
 def _is_colorful(pixels: np.ndarray) -> bool:
@@ -379,7 +463,7 @@ def _say_range(name: str, noise: Noise, say: Callable[[str, str], None]) -> None
     )
 
 
-def _level(noise: Noise, pixels: np.ndarray, restorer: Restorer, model_name: str):
+def told_level(noise: Noise, pixels: np.ndarray, restorer: Restorer, model_name: str):
     """What a model that takes the noise level is given: a number or a map."""
     if not restorer.noise_level:
         if noise.kind == "signal-dependent":

@@ -230,6 +230,48 @@ class Restorer:
             out[window.kept] = result[window.inside]
             on_tile()
 
+    def restore_window(
+        self,
+        image: np.ndarray,
+        *,
+        size: tuple[int, int],
+        noise_stddev: float | np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Restore what one of the `windows` sees of an image that is nowhere as a whole.
+
+        What the window answers for, its `inside`, is what `__call__` would give of the image.
+
+        Args:
+            image: `[h, w, C]`, floating, range [0, 1] plus noise: the window's `seen`.
+            size: height and width of the whole image.
+            noise_stddev: a number, or `[h, w, 1]` of the window, see `__call__`.
+
+        Returns:
+            `[h, w, C]` float32, not clipped.
+
+        Raises:
+            TypeError: see `__call__`.
+            ValueError: see `__call__`; or if the model has holes, whose solves see the whole image.
+
+        Example:
+            >>> restorer = deepam_tf.Restorer(deepam_tf.DeepAM(1, filters=4, depth=3), tile=40)
+            >>> image = np.random.default_rng(0).uniform(size=[60, 130, 1]).astype(np.float32)
+            >>> window = restorer.windows(60, 130)[0]
+            >>> part = restorer.restore_window(image[window.seen], size=(60, 130))
+            >>> whole = restorer(image)
+            >>> bool(np.allclose(part[window.inside], whole[window.kept], atol=1e-6))
+            True
+        """
+        if self._engine.has_holes:
+            raise ValueError(
+                "A window alone is restored by models without holes. Received: a model with a mask."
+            )
+        image, companions = self._checked(image, noise_stddev, None, None)
+        batch = image.shape[-1] // self.image_channels
+        windows = self.windows(*size, batch)
+        run = self._run_for(len(windows) * math.prod(windows[0].shape) * batch)
+        return self._mean(functools.partial(self._restored, run), image, companions)
+
     def with_stddev(
         self,
         image: np.ndarray,

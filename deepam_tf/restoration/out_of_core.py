@@ -1,0 +1,281 @@
+"""Pictures larger than memory: windows are read from disk, restored, and written to disk.
+
+The windows are those of `Restorer`, and so are the results; what is measured of the whole picture,
+its noise and whether it has colours, is measured on parts of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from deepam_tf import __version__
+from deepam_tf.data.noise import PoissonGaussian
+from deepam_tf.files import pictures as image_io
+from deepam_tf.files.levels import from_unit, to_unit
+from deepam_tf.files.pairs import to_channels
+from deepam_tf.files.picture import Picture
+from deepam_tf.files.regions import (
+    Draft,
+    Regions,
+    check_writable_regions,
+    open_regions,
+    write_regions,
+)
+from deepam_tf.restoration.camera_noise import to_three_channels
+from deepam_tf.restoration.defaults import CAMERA_MODEL
+from deepam_tf.restoration.picture import (
+    Noise,
+    Note,
+    check_method,
+    choose_restorer,
+    describe_noise,
+    find_noise,
+    told_level,
+)
+from deepam_tf.restoration.strength import Strength
+from deepam_tf.restoration.tiles import Restorer
+from deepam_tf.restoration.windows import Window
+
+__all__ = ["restore_large"]
+
+_PART, _PARTS = 512, 3  # side of the parts that noise is measured on, and how many a side
+_BAND = 256  # rows that are looked through at a time
+
+
+def restore_large(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    *,
+    noise: float | str | PoissonGaussian = "auto",
+    strength: float | Strength = 1.0,
+    model: str | os.PathLike | None = None,
+    method: str = "deepam",
+    dtype: str = "float32",
+    tile: int | None = None,
+    self_ensemble: bool = False,
+    white_level: float | str | None = None,
+    first_frame: bool = False,
+    strip: bool = False,
+    max_megapixels: float = image_io.MAX_MEGAPIXELS,
+    overwrite: bool = False,
+    on_note: Callable[[Note], object] = lambda note: None,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
+) -> tuple[Noise, str]:
+    """Restore a picture that is larger than memory, from file to file.
+
+    What is done lies in the folder `TARGET.partial`, with a mark for each window: the same call
+    goes on from there, whatever ended it. The folder takes as much disk as the picture's numbers,
+    and goes when the file is complete.
+
+    Args:
+        source: see `open_regions`: TIFF and Zarr are read in parts.
+        target: `.tif`, `.tiff` or `.zarr`, written in tiles; of more than 3.9 GB BigTIFF.
+        noise: see `restore_picture`; measured on nine parts of 512x512 pixels.
+        strength: see `restore_picture`.
+        model: see `restore_picture`; a name or a folder.
+        method: see `restore_picture`.
+        dtype: see `restore_picture`.
+        tile: see `Restorer`.
+        self_ensemble: see `Restorer`.
+        white_level: see `image_io.open_pictures`; for `"auto"` a file of 16 bits is looked through.
+        first_frame: see `image_io.open_pictures`.
+        strip: whether to leave out what the file says of its picture.
+        max_megapixels: see `open_regions`.
+        overwrite: whether an existing file may be replaced.
+        on_note: see `restore_picture`.
+        on_progress: see `restore_picture`.
+
+    Returns:
+        What its noise was taken to be, and the name of the weights or of the method.
+
+    Raises:
+        ImageFileError: if a file cannot be read or written.
+        ValueError: see `restore_picture`.
+
+    Example:
+        >>> import tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> noisy = np.random.default_rng(0).normal(0.5, 0.1, [50, 70, 1]).astype(np.float32)
+        >>> picture = deepam_tf.image_io.Picture(noisy, None, np.dtype("uint8"))
+        >>> deepam_tf.image_io.write(folder / "noisy.tiff", picture)
+        >>> _, name = restore_large(folder / "noisy.tiff", folder / "clean.tiff", noise=0.1)
+        >>> name, deepam_tf.image_io.read(folder / "clean.tiff").pixels.shape
+        ('denoise_gray', (50, 70, 1))
+    """
+    source, target = pathlib.Path(source), pathlib.Path(target)
+    strength = strength if isinstance(strength, Strength) else Strength(strength, strength)
+    check_method(method, None, model, noise, dtype, False)
+    check_writable_regions(target, overwrite=overwrite)
+
+    def say(kind: str, text: str) -> None:
+        on_note(Note(kind, text))
+
+    with open_regions(source, first_frame=first_frame, max_megapixels=max_megapixels) as regions:
+        for note in regions.notes:
+            say("file", note)
+        white, colorful = _looked_through(regions, white_level, say)
+        sample = _sample(regions, white)
+        blind = noise == "auto" and method == "deepam" and model is None
+        found = find_noise(sample, noise, blind=blind, dtype=dtype, tile=tile)
+        if found.estimated:
+            say("noise", f"{describe_noise(found)}, on parts of the picture")
+        restorer, name = choose_restorer(
+            found,
+            model,
+            method,
+            colorful=colorful,
+            guided=False,
+            dtype=dtype,
+            tile=tile,
+            self_ensemble=self_ensemble,
+            uncertainty=False,
+            say=say,
+        )
+        level = told_level(found, sample.pixels[:1, :1], restorer, name)
+        if level is None and strength.scales:
+            raise ValueError(
+                "`strength` needs weights that are told the level of the noise. "
+                f"Received: {strength} and {name!r}."
+            )
+        height, width, channels = regions.shape
+        windows = _windows(restorer, regions.shape, name, gray=channels == 1 or not colorful)
+        settings = {
+            "version": __version__,
+            "source": os.path.abspath(source),
+            "changed": source.stat().st_mtime_ns,
+            "noise": [found.kind, found.levels.gain, found.levels.variance, str(level)],
+            "strength": dataclasses.astuple(strength),
+            "model": name,
+            "dtype": dtype,
+            "self_ensemble": self_ensemble,
+            "white": white,
+            "shape": regions.shape,
+            "windows": [len(windows), *windows[0].shape],
+        }
+        settings = {key: _plain(value) for key, value in settings.items()}
+        draft = Draft(target, settings, regions.shape, regions.dtype, len(windows))
+        try:
+            if draft.resumed:
+                say("resumed", f"{draft.resumed} of {len(windows)} windows are done already")
+            done = draft.resumed
+            on_progress(done, len(windows))
+            for number, window in enumerate(windows):
+                if number in draft:
+                    continue
+                numbers = regions.read(*window.seen)
+                if not (blind and found.kind == "none"):
+                    pixels = to_unit(numbers, white)
+                    restored = _restored(
+                        restorer, name, pixels, found, strength, (height, width), colorful
+                    )
+                    numbers = from_unit(restored, regions.dtype, white)
+                draft.write(number, *window.kept, numbers[window.inside])
+                done += 1
+                on_progress(done, len(windows))
+            metadata = regions.metadata.stripped() if strip else regions.metadata
+            write_regions(
+                target, draft, encoding=regions.encoding, metadata=metadata, overwrite=overwrite
+            )
+        except BaseException:
+            draft.close()
+            raise
+        draft.remove()
+    return found, name
+
+
+def _plain(value: Any) -> Any:
+    """What JSON gives back as it was."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _windows(
+    restorer: Restorer, shape: tuple[int, int, int], name: str, *, gray: bool
+) -> list[Window]:
+    """The windows of `Restorer.__call__`, for as many channels as it would be given."""
+    height, width, _ = shape
+    channels = 3 if name == CAMERA_MODEL or not gray else 1
+    return restorer.windows(height, width, max(channels // restorer.image_channels, 1))
+
+
+def _restored(
+    restorer: Restorer,
+    name: str,
+    pixels: np.ndarray,
+    found: Noise,
+    strength: Strength,
+    size: tuple[int, int],
+    colorful: bool,
+) -> np.ndarray:
+    """A window, as `restore_picture` restores pictures."""
+    channels = pixels.shape[-1]
+    level = told_level(found, pixels, restorer, name)
+    if name == CAMERA_MODEL:
+        pixels = to_three_channels(pixels)
+    elif restorer.image_channels < channels and not colorful:
+        pixels = pixels[..., :1]  # three equal channels are one
+    restored = strength.apply(
+        pixels,
+        lambda factor: restorer.restore_window(
+            pixels, size=size, noise_stddev=None if level is None else factor * level
+        ),
+    )
+    return to_channels(restored, channels)
+
+
+def _looked_through(
+    regions: Regions, white_level: float | str | None, say: Callable[[str, str], object]
+) -> tuple[float | None, bool]:
+    """White in the file's numbers, and whether there are colours; all is read only if needed."""
+    height, width, channels = regions.shape
+    largest = white_level == "auto" and regions.dtype == np.uint16
+    told = isinstance(white_level, (int, float))
+    high, colorful = 0, False
+    if largest or told or channels == 3:
+        for top in range(0, height, _BAND):
+            band = regions.read(slice(top, min(top + _BAND, height)), slice(0, width))
+            if channels == 3 and not colorful:
+                colorful = bool(np.any(band[..., :1] != band[..., 1:]))
+            if largest or told:
+                high = max(high, int(band.max()))
+            elif colorful:
+                break
+    if told and high > white_level:
+        raise image_io.ImageFileError(
+            "the white level must not lie below the largest number of the picture. "
+            f"Received: {white_level:g}, and {high} in the file."
+        )
+    if not largest:
+        return (float(white_level) if told else None), colorful
+    white, note = image_io.white_of(high)
+    if note:
+        say("file", note)
+    return white, colorful
+
+
+def _sample(regions: Regions, white: float | None) -> Picture:
+    """Parts spread over the picture, side by side, as a picture that noise is measured on."""
+    tops, lefts = (
+        sorted({round(x) for x in np.linspace(0, max(size - _PART, 0), _PARTS)})
+        for size in regions.shape[:2]
+    )
+    if min(regions.shape[:2]) < _PART * _PARTS:
+        tops, lefts = (starts[:1] for starts in (tops, lefts))
+    rows = [
+        np.concatenate(
+            [regions.read(_span(top, regions.shape[0]), _span(left, regions.shape[1]))
+             for left in lefts],
+            axis=1,
+        )
+        for top in tops
+    ]  # fmt: skip
+    return Picture(to_unit(np.concatenate(rows), white), None, regions.dtype, white=white)
+
+
+def _span(start: int, length: int) -> slice:
+    return slice(start, min(start + _PART, length))
