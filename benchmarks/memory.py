@@ -5,6 +5,12 @@
 Each picture is one of the folder, mirrored to the size asked for, made noisy and written as a JPEG
 file; the command restores it in a process of its own. What the same command takes for a picture of
 64x64 pixels is taken off: the interpreter, TensorFlow, the weights.
+
+    python -m benchmarks.memory --out-of-core --megapixels 100 2000 [--model NAME]
+
+restores gray pictures of noise in tiles of a BigTIFF file by `deepam denoise --out-of-core`, and
+tells the most memory that the command took in all. Without `--model` by a network of 4 maps with
+random weights: the way through the program is that of any other, and it is done in minutes.
 """
 
 from __future__ import annotations
@@ -16,11 +22,15 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 
 import numpy as np
 import rich.console
 import rich.table
+import tifffile
 
+import deepam_tf
 from benchmarks.inference import fitted
 from deepam_tf.data.degradations import benchmark_noise
 from deepam_tf.files import pictures as image_io
@@ -64,15 +74,73 @@ def _write_noisy(path: pathlib.Path, clean: np.ndarray, width: int, height: int)
     image_io.write(path, image_io.Picture(pixels, None, np.dtype("uint8")), overwrite=True)
 
 
+def write_large(path: pathlib.Path, width: int, height: int) -> None:
+    """Write a gray picture with noise in tiles, of which a row is in memory."""
+    tile = 512
+    rng = np.random.default_rng(0)
+    noise = rng.normal(128, _SIGMA, (4 * tile, 4 * tile)).clip(0, 255).astype(np.uint8)
+
+    def tiles() -> Iterator[np.ndarray]:
+        for i in range(-(-height // tile)):
+            for j in range(-(-width // tile)):
+                top, left = (int(x) for x in rng.integers(0, 3 * tile, 2))
+                yield noise[top : top + tile, left : left + tile] ^ np.uint8((i + j) % 2)
+
+    with tifffile.TiffWriter(path, bigtiff=True) as writer:
+        writer.write(
+            tiles(),
+            shape=(height, width),
+            dtype=np.uint8,
+            tile=(tile, tile),
+            photometric="minisblack",
+            metadata=None,
+        )
+
+
+def out_of_core(megapixels: list[float], model: str | None) -> rich.table.Table:
+    """The most memory of `deepam denoise --out-of-core`, by the size of the picture."""
+    table = rich.table.Table("picture", "file, MiB", "windows", "MiB in all", "minutes")
+    with tempfile.TemporaryDirectory() as folder:
+        if model is None:
+            model = os.path.join(folder, "small")
+            small = deepam_tf.DeepAM(1, filters=4, depth=3, noise_level=True, pixel_unshuffle=2)
+            deepam_tf.save_pretrained(small, model, {"noise_stddev": [0.0, 0.3]})
+        for size in megapixels:
+            width = 512 * round(math.sqrt(size * 1e6) / 512)
+            height = round(size * 1e6 / width)
+            noisy, out = pathlib.Path(folder, "noisy.tif"), pathlib.Path(folder, "out.tif")
+            write_large(noisy, width, height)
+            start = time.perf_counter()
+            order = ["denoise", str(noisy), str(out), "--out-of-core", "--force"]
+            peak = peak_mebibytes([*order, "--sigma", str(_SIGMA), "--model", model])
+            minutes = (time.perf_counter() - start) / 60
+            restorer = deepam_tf.Restorer(deepam_tf.load_pretrained(model))
+            table.add_row(
+                f"{width}x{height}",
+                f"{noisy.stat().st_size / 2**20:.0f}",
+                str(len(restorer.windows(height, width))),
+                f"{peak:.0f}",
+                f"{minutes:.1f}",
+            )
+    return table
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.memory", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder of pictures")
+    parser.add_argument("--data", type=pathlib.Path, help="folder of pictures")
+    parser.add_argument("--out-of-core", action="store_true", help="pictures larger than memory")
+    parser.add_argument("--model", help="of --out-of-core: weights")
     parser.add_argument("--megapixels", type=float, nargs="+", default=[12.0, 50.0])
     parser.add_argument("--bfloat16", action="store_true", help="the network in bfloat16")
     args = parser.parse_args(argv)
+    if args.out_of_core == (args.data is not None):
+        parser.error("give --data, or --out-of-core")
+    if args.out_of_core:
+        print_whole(rich.console.Console(), out_of_core(args.megapixels, args.model))
+        return 0
     options = ["--sigma", str(_SIGMA), "--max-megapixels", "1000"] + ["--bfloat16"] * args.bfloat16
     table = rich.table.Table("picture", "channels", "MiB beyond TensorFlow's own")
     try:
