@@ -562,7 +562,9 @@ class TiffRegions:
         if decoded is None:
             decoded = np.full(shape, page.nodata, self.dtype)
         segment = self._kept[index] = decoded[0].astype(self.dtype, copy=False)
-        while sum(x.nbytes for x in self._kept.values()) > _MOST_KEPT and len(self._kept) > 1:
+        # A row of windows needs the same strips, neighbours alone the same tiles.
+        most = _MOST_KEPT // 4 if page.is_tiled else _MOST_KEPT
+        while sum(x.nbytes for x in self._kept.values()) > most and len(self._kept) > 1:
             self._kept.popitem(last=False)
         return segment
 

@@ -14,12 +14,15 @@ import itertools
 
 import numpy as np
 
-__all__ = ["FRAME", "has_quiet_rim", "with_frame"]
+__all__ = ["FRAME", "RIM", "has_quiet_rim", "is_quiet_strip", "with_frame"]
 
 FRAME = 24
 """Pixels of the frame: as far as the zeros beyond it still move a flat colour by one level."""
 
-_DEPTH, _LENGTH = 8, 16  # of the blocks along the border in pixels
+RIM = 8
+"""How deep the border is that is looked at, in pixels."""
+
+_LENGTH = 16  # of the blocks along the border in pixels
 _CLEAN = 1 / 8  # what differs from a plane, as a share of the noise that is told
 _ROUNDING = 0.5 / 255
 
@@ -39,15 +42,29 @@ def has_quiet_rim(image: np.ndarray, noise_stddev: np.ndarray | None = None) -> 
         >>> has_quiet_rim(np.full([20, 30, 3], 0.7), np.full([1, 1, 1], 0.1))
         True
     """
-    for turns in range(4):
-        rim = np.rot90(image, turns)[:_DEPTH]
-        level = np.zeros([1, 1, 1]) if noise_stddev is None else np.rot90(noise_stddev, turns)
-        level = np.broadcast_to(level[:_DEPTH], (*rim.shape[:2], 1))
-        length = min(_LENGTH, rim.shape[1])
-        for start in range(0, rim.shape[1] - length + 1, length):
-            part = slice(start, start + length)
-            if _off_plane(rim[:, part]) <= max(_CLEAN * level[:, part].max(), _ROUNDING):
-                return True
+    level = np.zeros([1, 1, 1]) if noise_stddev is None else noise_stddev
+    return any(
+        is_quiet_strip(np.rot90(image, turns)[:RIM], np.rot90(level, turns)[:RIM])
+        for turns in range(4)
+    )
+
+
+def is_quiet_strip(rim: np.ndarray, noise_stddev: np.ndarray) -> bool:
+    """The same of one side of the border.
+
+    Args:
+        rim: `[RIM, W, C]`, the pixels along it.
+        noise_stddev: `[RIM, W, 1]` or `[1, 1, 1]`.
+
+    Returns:
+        True if some block is quiet.
+    """
+    level = np.broadcast_to(noise_stddev, (*rim.shape[:2], 1))
+    length = min(_LENGTH, rim.shape[1])
+    for start in range(0, rim.shape[1] - length + 1, length):
+        part = slice(start, start + length)
+        if _off_plane(rim[:, part]) <= max(_CLEAN * level[:, part].max(), _ROUNDING):
+            return True
     return False
 
 

@@ -7,6 +7,7 @@ its noise and whether it has colours, is measured on parts of it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from deepam_tf.files.regions import (
     open_regions,
     write_regions,
 )
+from deepam_tf.restoration.borders import FRAME, RIM, is_quiet_strip
 from deepam_tf.restoration.camera_noise import to_three_channels
 from deepam_tf.restoration.defaults import CAMERA_MODEL
 from deepam_tf.restoration.picture import (
@@ -143,8 +145,18 @@ def restore_large(
                 "`strength` needs weights that are told the level of the noise. "
                 f"Received: {strength} and {name!r}."
             )
-        height, width, channels = regions.shape
-        windows = _windows(restorer, regions.shape, name, gray=channels == 1 or not colorful)
+        give = functools.partial(_given, restorer, name, colorful)
+        restore = functools.partial(_restored, restorer, name, found, strength, give)
+        frame = 0
+        if restorer.sees_border and _has_quiet_rim(
+            regions,
+            lambda numbers: give(to_unit(numbers, white)),
+            lambda pixels: _told(restorer, name, found, strength, pixels),
+        ):
+            frame = FRAME
+        size = tuple(length + 2 * frame for length in regions.shape[:2])
+        given_channels = give(sample.pixels[:1, :1]).shape[-1]
+        windows = restorer.windows(*size, max(given_channels // restorer.image_channels, 1))
         settings = {
             "version": __version__,
             "source": os.path.abspath(source),
@@ -156,6 +168,7 @@ def restore_large(
             "self_ensemble": self_ensemble,
             "white": white,
             "shape": regions.shape,
+            "frame": frame,
             "windows": [len(windows), *windows[0].shape],
         }
         settings = {key: _plain(value) for key, value in settings.items()}
@@ -168,14 +181,11 @@ def restore_large(
             for number, window in enumerate(windows):
                 if number in draft:
                     continue
-                numbers = regions.read(*window.seen)
+                numbers = _read_framed(regions, window, frame)
                 if not (blind and found.kind == "none"):
-                    pixels = to_unit(numbers, white)
-                    restored = _restored(
-                        restorer, name, pixels, found, strength, (height, width), colorful
-                    )
+                    restored = restore(to_unit(numbers, white), size)
                     numbers = from_unit(restored, regions.dtype, white)
-                draft.write(number, *window.kept, numbers[window.inside])
+                draft.write(number, *_inner(window, numbers, regions.shape, frame))
                 done += 1
                 on_progress(done, len(windows))
             metadata = regions.metadata.stripped() if strip else regions.metadata
@@ -194,38 +204,92 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _windows(
-    restorer: Restorer, shape: tuple[int, int, int], name: str, *, gray: bool
-) -> list[Window]:
-    """The windows of `Restorer.__call__`, for as many channels as it would be given."""
-    height, width, _ = shape
-    channels = 3 if name == CAMERA_MODEL or not gray else 1
-    return restorer.windows(height, width, max(channels // restorer.image_channels, 1))
+def _given(restorer: Restorer, name: str, colorful: bool, pixels: np.ndarray) -> np.ndarray:
+    """What of a picture's pixels a network is given, as `restore_picture` does."""
+    if name == CAMERA_MODEL:
+        return to_three_channels(pixels)
+    if restorer.image_channels < pixels.shape[-1] and not colorful:
+        return pixels[..., :1]  # three equal channels are one
+    return pixels
 
 
 def _restored(
     restorer: Restorer,
     name: str,
-    pixels: np.ndarray,
     found: Noise,
     strength: Strength,
+    give: Callable[[np.ndarray], np.ndarray],
+    pixels: np.ndarray,
     size: tuple[int, int],
-    colorful: bool,
 ) -> np.ndarray:
-    """A window, as `restore_picture` restores pictures."""
-    channels = pixels.shape[-1]
+    """A window of a picture of that size, restored."""
     level = told_level(found, pixels, restorer, name)
-    if name == CAMERA_MODEL:
-        pixels = to_three_channels(pixels)
-    elif restorer.image_channels < channels and not colorful:
-        pixels = pixels[..., :1]  # three equal channels are one
+    given = give(pixels)
     restored = strength.apply(
-        pixels,
+        given,
         lambda factor: restorer.restore_window(
-            pixels, size=size, noise_stddev=None if level is None else factor * level
+            given, size=size, noise_stddev=None if level is None else factor * level
         ),
     )
-    return to_channels(restored, channels)
+    return to_channels(restored, pixels.shape[-1])
+
+
+def _told(
+    restorer: Restorer, name: str, found: Noise, strength: Strength, pixels: np.ndarray
+) -> np.ndarray:
+    """The level that the network is told at most, `[1, 1, 1]` or `[h, w, 1]`; 0 where none is."""
+    level = told_level(found, pixels, restorer, name)
+    factor = max(strength.luma, strength.chroma)
+    return np.reshape(0.0, [1, 1, 1]) if level is None else np.atleast_3d(factor * level)
+
+
+def _has_quiet_rim(
+    regions: Regions,
+    give: Callable[[np.ndarray], np.ndarray],
+    told: Callable[[np.ndarray], np.ndarray],
+) -> bool:
+    """See `borders.has_quiet_rim`: of the four sides of a picture that is not in memory."""
+    height, width, _ = regions.shape
+    all_rows, all_columns = slice(0, height), slice(0, width)
+    sides = (
+        (slice(0, min(RIM, height)), all_columns),
+        (all_rows, slice(max(width - RIM, 0), width)),
+        (slice(max(height - RIM, 0), height), all_columns),
+        (all_rows, slice(0, min(RIM, width))),
+    )
+    for turns, side in enumerate(sides):
+        pixels = give(regions.read(*side))
+        if is_quiet_strip(np.rot90(pixels, turns), np.rot90(told(pixels), turns)):
+            return True
+    return False
+
+
+def _read_framed(regions: Regions, window: Window, frame: int) -> np.ndarray:
+    """What a window of the picture with its frame sees."""
+    indices = []
+    for part, length in zip(window.seen, regions.shape[:2], strict=True):
+        index = np.arange(part.start, part.stop) - frame
+        index = np.where(index < 0, -1 - index, index)
+        indices.append(np.where(index >= length, 2 * length - 1 - index, index))
+    rows, columns = (slice(int(x.min()), int(x.max()) + 1) for x in indices)
+    numbers = regions.read(rows, columns)
+    if not frame:
+        return numbers
+    return numbers[np.ix_(indices[0] - rows.start, indices[1] - columns.start)]
+
+
+def _inner(
+    window: Window, numbers: np.ndarray, shape: tuple[int, int, int], frame: int
+) -> tuple[slice, slice, np.ndarray]:
+    """What a window answers for without the frame: rows, columns and numbers."""
+    places, insides = [], []
+    for kept, inside, length in zip(window.kept, window.inside, shape[:2], strict=True):
+        start, stop = max(kept.start - frame, 0), min(kept.stop - frame, length)
+        stop = max(stop, start)
+        first = inside.start + start - (kept.start - frame)
+        places.append(slice(start, stop))
+        insides.append(slice(first, first + stop - start))
+    return places[0], places[1], numbers[insides[0], insides[1]]
 
 
 def _looked_through(

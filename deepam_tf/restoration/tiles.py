@@ -91,7 +91,7 @@ class Restorer:
         self._engine = _engine(model, rtol)
         self._knows_units = isinstance(model, DeepAM)
         # Differences are 0 beyond the border as they are in flat colours.
-        self._sees_border = isinstance(model, DeepAM) and not model.shift_invariant
+        self.sees_border = isinstance(model, DeepAM) and not model.shift_invariant
         self.tile = tile
         self.overlap = self._engine.overlap if overlap is None else overlap
         self.self_ensemble = self_ensemble
@@ -187,7 +187,7 @@ class Restorer:
         return out
 
     def _wants_frame(self, image: np.ndarray, companions: dict[str, np.ndarray]) -> bool:
-        return self._sees_border and has_quiet_rim(image, companions.get("noise_stddev"))
+        return self.sees_border and has_quiet_rim(image, companions.get("noise_stddev"))
 
     def _into(self, out, image, companions, on_tile, **options) -> None:
         """Restore an image into `out`, `[H, W, C]`; with standard deviations `[H, W, C, 2]`."""
@@ -239,7 +239,8 @@ class Restorer:
     ) -> np.ndarray:
         """Restore what one of the `windows` sees of an image that is nowhere as a whole.
 
-        What the window answers for, its `inside`, is what `__call__` would give of the image.
+        What the window answers for, its `inside`, is what `__call__` would give of the image, or of
+        the image with its frame, see `borders`.
 
         Args:
             image: `[h, w, C]`, floating, range [0, 1] plus noise: the window's `seen`.

@@ -15,6 +15,7 @@ import tifffile
 import deepam_tf
 from deepam_tf import cli, image_io
 from deepam_tf.files.picture import ImageFileError
+from deepam_tf.restoration.borders import has_quiet_rim
 from deepam_tf.restoration.out_of_core import restore_large
 from tests.helpers import color_photograph
 
@@ -70,6 +71,15 @@ def test_results_are_those_in_memory(tmp_path, noisy, weights, kind):
         assert np.mean(numbers[0] != numbers[1]) < 1e-3
     assert found.encoding.tile == (64, 32)
     assert found.metadata.resolution.x == 99
+
+
+@pytest.mark.parametrize("side", range(4))
+def test_pictures_with_a_quiet_rim_get_their_frame(tmp_path, noisy, weights, side):
+    values = noisy[:120, :130].copy()
+    np.rot90(values, side)[:12, 40:90] = 200
+    assert has_quiet_rim(values / 255, np.full([1, 1, 1], 0.08))
+    found, expected = both(tmp_path, values, model=weights / "color", tile=40)
+    assert np.abs(found.numbers().astype(float) - expected.numbers()).max() <= 1
 
 
 @pytest.mark.parametrize(
