@@ -165,21 +165,26 @@ def _reached(gamma: tf.Tensor, edge_weight: tf.Tensor) -> tf.Tensor:
     From those with data it goes one pixel on at a time: as many passes as the longest way.
     What is not a number has no say: it is reported elsewhere.
     """
-    down, right = tf.split(tf.not_equal(edge_weight, 0), 2, axis=-1)
+    # In numbers, 1 where it holds: converters to other runtimes know little of truth values.
+    dtype = gamma.dtype
+    down, right = (tf.cast(tf.not_equal(x, 0), dtype) for x in tf.split(edge_weight, 2, axis=-1))
     down, right = down[:, :-1], right[:, :, :-1]
     maps = max(gamma.shape[-1], edge_weight.shape[-1] // 2)
-    start = tf.repeat(tf.not_equal(gamma, 0), maps // gamma.shape[-1], axis=-1)
+    start = tf.cast(tf.not_equal(gamma, 0), dtype)
+    start = tf.concat([start] * (maps // gamma.shape[-1]), axis=-1)
 
     def spread(reached: tf.Tensor, _) -> tuple[tf.Tensor, tf.Tensor]:
-        below, above = reached[:, :-1] & down, reached[:, 1:] & down
-        after, before = reached[:, :, :-1] & right, reached[:, :, 1:] & right
-        grown = (
-            reached
-            | tf.pad(below, [[0, 0], [1, 0], [0, 0], [0, 0]])
-            | tf.pad(above, [[0, 0], [0, 1], [0, 0], [0, 0]])
-            | tf.pad(after, [[0, 0], [0, 0], [1, 0], [0, 0]])
-            | tf.pad(before, [[0, 0], [0, 0], [0, 1], [0, 0]])
-        )
-        return tf.ensure_shape(grown, start.shape), tf.reduce_any(grown ^ reached)
+        grown = reached
+        for link, axis in ((down, 1), (right, 2)):
+            here, beyond = (
+                (reached[:, :-1], reached[:, 1:])
+                if axis == 1
+                else (reached[:, :, :-1], reached[:, :, 1:])
+            )
+            for x, sides in ((here * link, [1, 0]), (beyond * link, [0, 1])):
+                paddings = [[0, 0], [0, 0], [0, 0], [0, 0]]
+                paddings[axis] = sides
+                grown = tf.maximum(grown, tf.pad(x, paddings))
+        return tf.ensure_shape(grown, start.shape), tf.reduce_any(grown > reached)
 
-    return tf.while_loop(lambda _, grew: grew, spread, (start, True))[0]
+    return tf.while_loop(lambda _, grew: grew, spread, (start, True))[0] > 0

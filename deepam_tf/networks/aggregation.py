@@ -439,4 +439,4 @@ def _edge_weight(h: tf.Tensor) -> tf.Tensor:
     There its derivative is that of the positive side: a head of zeros learns.
     """
     exponent = tf.where(h < 0, tf.zeros_like(h), _EDGE_WEIGHT_GAIN * h)
-    return 1.0 + (1.0 - _EDGE_WEIGHT_MIN) * tf.math.expm1(-exponent)
+    return 1.0 - (1.0 - _EDGE_WEIGHT_MIN) * (1.0 - tf.exp(-exponent))
