@@ -3,7 +3,8 @@
     python -m benchmarks.inference --data PHOTOS
 
 prints the tables of docs/inference.md: windows of several overlaps against one piece, and the
-solves of a model by several methods against one to 1e-6, on one photograph, at sigma 25.
+solves of a model by several methods against one to 1e-6, on one photograph, at sigma 25; and how
+far flat colours without noise move that are said to have some (`--part` for one of the three).
 
 `benchmarks.denoising_cost --sizes` measures speed against DnCNN's by the function here. Everything
 is measured in one process, in turns, and the least time of all rounds counts: what else the machine
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import pathlib
 import sys
 import time
@@ -41,6 +43,7 @@ _DNCNN_REACH = 17  # its convolutions
 _STDDEV = 25 / 255
 _OVERLAPS = (16, 24, 32, 45)
 _TILE = 96
+_PARTS = ("overlaps", "solves", "flat")
 _SOLVES = {
     "conjugate gradients to 1e-4, as trained": {"rtol": 1e-4},
     "conjugate gradients to 1e-3": {"rtol": 1e-3},
@@ -220,6 +223,21 @@ def _solves(model: deepam_tf.DeepAM, noisy: np.ndarray, rounds: int) -> rich.tab
     return table
 
 
+def _flat_colors() -> rich.table.Table:
+    """The largest change of 27 flat colours, by the network alone and by `Restorer`."""
+    model = deepam_tf.load_pretrained("denoise_color")
+    restorer = Restorer(model)
+    colors = np.array(list(itertools.product((0.0, 0.5, 1.0), repeat=3)), np.float32)
+    flat = np.broadcast_to(colors[:, np.newaxis, np.newaxis], (len(colors), 64, 64, 3))
+    table = rich.table.Table("sigma told", "network alone", "Restorer")
+    for sigma in (5, 15, 25, 50):
+        level = tf.fill([len(colors), 1, 1, 1], sigma / 255)
+        alone = model({"image": tf.constant(flat), "noise_stddev": level})["restored"].numpy()
+        framed = np.stack([restorer(x, noise_stddev=sigma / 255) for x in flat])
+        table.add_row(str(sigma), *(f"{255 * np.abs(x - flat).max():.1f}" for x in (alone, framed)))
+    return table
+
+
 def _least_core_time(solve: Callable, system: tuple, rounds: int) -> float:
     spent = []
     for _ in range(rounds):
@@ -235,6 +253,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m benchmarks.inference", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder of pictures")
+    parser.add_argument("--part", choices=_PARTS, nargs="+", default=list(_PARTS))
     parser.add_argument("--side", type=int, default=640, help="of the crop, in pixels (640)")
     parser.add_argument("--rounds", type=int, default=3, help="the least time of them counts (3)")
     args = parser.parse_args(argv)
@@ -247,8 +266,13 @@ def main(argv: list[str] | None = None) -> int:
     noisy = (clean + benchmark_noise(clean.shape, _STDDEV, 0)).astype(np.float32)
     model = deepam_tf.load_pretrained("denoise_gray")
     console = rich.console.Console()
-    print_whole(console, _overlaps(model, noisy[:256, :256]))
-    print_whole(console, _solves(model, noisy, args.rounds))
+    parts = {
+        "overlaps": lambda: _overlaps(model, noisy[:256, :256]),
+        "solves": lambda: _solves(model, noisy, args.rounds),
+        "flat": _flat_colors,
+    }
+    for part in args.part:
+        print_whole(console, parts[part]())
     return 0
 
 
