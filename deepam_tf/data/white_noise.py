@@ -23,6 +23,7 @@ _STEPS, _NEAR = 50, 1e-4
 # White noise of level 3 on photographs in colour had 1.7 and 1.13 at most, and of 5 on gray ones
 # 1.9 and 1.29; one of 126 photographs of the simulated camera had less than 3.
 _MOST_COARSE, _MOST_MIDDLE = 2.0, 1.3
+_SURE = 3  # standard errors by which few patches may lie beyond these
 
 
 def white_noise_stddev(channels: list[np.ndarray], valid: np.ndarray) -> float | None:
@@ -73,7 +74,14 @@ def white_noise_stddev(channels: list[np.ndarray], valid: np.ndarray) -> float |
     fine = mean[2:, 2:].mean()
     middle = (mean[2:, :2].mean() + mean[:2, 2:].mean()) / 2
     coarse = (mean[0, 1] + mean[1, 0] + mean[1, 1]) / 3
-    if coarse >= _MOST_COARSE * fine or middle >= _MOST_MIDDLE * fine:
+    samples = np.count_nonzero(chosen) * len(channels)
+
+    def is_less(other: float, coefficients: int, most: float) -> bool:
+        # Squares of normal variables vary by twice their mean squared, on both sides of the ratio.
+        error = np.sqrt(2 / (coefficients * samples) + 2 / (4 * samples))
+        return other < most * (1 + _SURE * error) * fine
+
+    if not (is_less(coarse, 3, _MOST_COARSE) and is_less(middle, 8, _MOST_MIDDLE)):
         return None
     return float(np.sqrt(fine / share))
 

@@ -69,9 +69,7 @@ def is_quiet_strip(rim: np.ndarray, noise_stddev: np.ndarray) -> bool:
 
 
 def with_frame(array: np.ndarray) -> np.ndarray:
-    """An array `[H, W, C]` with a mirrored frame of `FRAME` pixels; `[1, 1, C]` stays."""
-    if array.shape[:2] == (1, 1):
-        return array
+    """An array `[H, W, C]` with a mirrored frame of `FRAME` pixels."""
     return np.pad(array, ((FRAME, FRAME), (FRAME, FRAME), (0, 0)), mode="symmetric")
 
 

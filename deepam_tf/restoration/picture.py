@@ -182,7 +182,7 @@ def restore_picture(
             measure its noise.
 
     Example:
-        >>> noisy = np.random.default_rng(0).normal(0.5, 0.1, [40, 40, 1]).astype(np.float32)
+        >>> noisy = np.random.default_rng(0).normal(0.5, 0.1, [64, 64, 1]).astype(np.float32)
         >>> picture = deepam_tf.image_io.Picture(noisy, None, np.dtype("uint8"))
         >>> result = deepam_tf.restore_picture(picture)
         >>> result.model_name, round(result.noise.stddev(), 2)

@@ -196,7 +196,9 @@ class Restorer:
             return
         framed = with_frame(image)
         result = np.empty((*framed.shape[:2], *out.shape[2:]), np.float32)
-        companions = {name: with_frame(x) for name, x in companions.items()}
+        companions = {
+            name: x if x.shape[:2] == (1, 1) else with_frame(x) for name, x in companions.items()
+        }
         # A bar counts the windows of the picture itself.
         left = self.count_tiles(*image.shape)
 
