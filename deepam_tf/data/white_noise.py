@@ -21,7 +21,7 @@ _FIRST = 0.1  # of the patches: where the iteration for the level begins
 _LEAST_PATCHES = 16
 _STEPS, _NEAR = 50, 1e-4
 # White noise of level 3 on photographs in colour had 1.7 and 1.13 at most, and of 5 on gray ones
-# 1.9 and 1.29; one of 126 photographs of the simulated camera had less than 3.
+# 1.9 and 1.29; of 126 photographs of the simulated camera none with noise had less than 3.
 _MOST_COARSE, _MOST_MIDDLE = 2.0, 1.3
 _SURE = 3  # standard errors by which few patches may lie beyond these
 
