@@ -12,7 +12,10 @@ from PIL import ExifTags, Image, TiffImagePlugin
 from deepam_tf.files.picture import Metadata, Resolution
 
 __all__ = [
+    "IPTC_TAG",
+    "PHOTOSHOP_TAG",
     "STRUCTURE",
+    "XMP_TAG",
     "exif_of_tiff",
     "iptc_of",
     "jpeg_segments",
@@ -29,6 +32,7 @@ _IPTC_RESOURCE = 0x0404
 _SEGMENT = 65533 - len(_PHOTOSHOP_HEADER)  # bytes that fit into one APP13
 _ORIENTATION = 0x0112
 _DIRECTORIES = (0x8769, 0x8825)  # of the camera, of the place
+XMP_TAG, IPTC_TAG, PHOTOSHOP_TAG = 700, 33723, 34377  # of TIFF
 # Tags of TIFF that say how pixels are stored, or that are kept by other means.
 STRUCTURE = frozenset(
     {

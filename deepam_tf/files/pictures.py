@@ -496,7 +496,7 @@ def _write_pages(
     rest: Iterator[Picture],
     count: int,
 ) -> None:
-    from deepam_tf.files.tiff import TiffWriter
+    from deepam_tf.files.tiff_writer import TiffWriter
 
     size = count * first.pixels.size * np.dtype(first.dtype).itemsize
     with contextlib.closing(TiffWriter(temporary, first.encoding, size, count)) as writer:
@@ -604,7 +604,7 @@ def lost(picture: Picture, path: pathlib.Path, *, count: int = 1) -> list[str]:
     if picture.duration is not None and count > 1 and written.pages == "pages":
         lines.append("TIFF holds no durations of frames.")
     if written.name == "TIFF":
-        from deepam_tf.files.tiff import compression_note
+        from deepam_tf.files.tiff_writer import compression_note
 
         note = compression_note(picture.encoding)
         lines += [note] if note else []

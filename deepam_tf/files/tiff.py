@@ -1,16 +1,12 @@
-"""TIFF as its tags say, page by page, by tifffile."""
+"""TIFF read as its tags say, page by page, by tifffile."""
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
-import importlib.util
 import io
-import os
 import pathlib
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -19,11 +15,12 @@ import tifffile
 from PIL import Image, TiffImagePlugin
 
 from deepam_tf.files.metadata import (
+    IPTC_TAG,
+    PHOTOSHOP_TAG,
     STRUCTURE,
+    XMP_TAG,
     exif_of_tiff,
     iptc_of,
-    photoshop_of,
-    sub_directories,
     upright_xmp,
 )
 from deepam_tf.files.orientation import TRANSPOSED, as_stored, turned
@@ -39,30 +36,27 @@ from deepam_tf.files.picture import (
 from deepam_tf.files.raster import to_srgb
 
 __all__ = [
+    "BLACK_IS_ZERO",
+    "NO_DATA",
+    "RGB",
+    "WHITE_IS_ZERO",
     "TiffReader",
-    "TiffRegions",
-    "TiffWriter",
-    "compression_note",
+    "check_whole",
+    "encoding_of",
     "is_cut_off",
     "is_raw",
-    "tile_side",
+    "value_of",
 ]
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _MOSAIC, _LINEAR_RAW = 32803, 34892
 _DNG_VERSION = 50706
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _OLD_REDUCED = 2  # value of SubfileType
-_NO_DATA = 42113  # of GDAL
-_ICC, _XMP, _IPTC, _PHOTOSHOP = 34675, 700, 33723, 34377
+NO_DATA = 42113  # of GDAL
+_ICC = 34675
 _ASSOCIATED, _STRAIGHT = 1, 2
-_KEPT_COMPRESSIONS = {1: "none", 5: "lzw", 8: "zlib", 32946: "zlib", 32773: "packbits",
-                      34925: "lzma", 50000: "zstd"}  # fmt: skip
-_NEED_IMAGECODECS = {"lzw", "packbits", "zstd"}
 _UNITS = {1: "none", 2: "inch", 3: "cm"}
-_TILE = (512, 512)  # of what is written in parts and had no tiles
-_MOST_KEPT = 256 * 2**20  # bytes of decoded strips and tiles
-_CLASSIC_LIMIT = 3_900_000_000  # bytes; offsets of 32 bits end at 4 GiB
 
 
 def is_raw(path: pathlib.Path) -> bool:
@@ -121,40 +115,44 @@ class TiffReader:
         size: height and width of the largest page.
         count: how many pages there are that are no reduced copies of others.
         several: what they are.
+        file: as tifffile has opened it.
+        pages: these pages, as tifffile describes them.
+        stack: all pictures of a file with one directory for them, `[count, ...]`; or None.
+        notes: one line each: what is not as in the file.
 
     Raises:
         ImageFileError: if it holds nothing that is read.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
-        self._file = tifffile.TiffFile(path)
+        self.file = tifffile.TiffFile(path)
         self.several = "pages"
-        self._notes: list[str] = []
-        self._pages = self._full_pages()
-        self._stack = None
-        stack = self._file.series[0] if self._file.is_imagej or self._file.is_shaped else None
-        if len(self._pages) == 1 and stack is not None and stack.dataoffset is not None:
-            page = self._pages[0]
+        self.notes: list[str] = []
+        self.pages = self._full_pages()
+        self.stack = None
+        stack = self.file.series[0] if self.file.is_imagej or self.file.is_shaped else None
+        if len(self.pages) == 1 and stack is not None and stack.dataoffset is not None:
+            page = self.pages[0]
             frames = stack.size // max(int(np.prod(page.shape)), 1)
             if frames > 1:  # one directory for a whole stack
-                self._stack = np.memmap(
+                self.stack = np.memmap(
                     path,
                     mode="r",
-                    dtype=self._file.byteorder + page.dtype.char,
+                    dtype=self.file.byteorder + page.dtype.char,
                     offset=stack.dataoffset,
                     shape=(frames, *page.shape),
                 )
-        self.count = len(self._pages) if self._stack is None else len(self._stack)
-        sizes = [(page.imagelength, page.imagewidth) for page in self._pages]
+        self.count = len(self.pages) if self.stack is None else len(self.stack)
+        sizes = [(page.imagelength, page.imagewidth) for page in self.pages]
         self.size = max(sizes, key=lambda size: size[0] * size[1])
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        self.file.close()
 
     def _full_pages(self) -> list:
         """The pages that are neither previews nor masks of others."""
-        pages = list(self._file.pages)
+        pages = list(self.file.pages)
         full = [page for page in pages if not _is_copy(page)]
         copies = len(pages) - len(full)
         below = [other for page in pages for other in _below(page)]
@@ -172,7 +170,7 @@ class TiffReader:
                 )
             copies += len(below)
         if copies:
-            self._notes.append(f"{copies} previews or masks beside its pictures are left out.")
+            self.notes.append(f"{copies} previews or masks beside its pictures are left out.")
         return full
 
     def pictures(
@@ -192,9 +190,9 @@ class TiffReader:
             ImageFileError: if a page is of a kind that is not read, or damaged.
         """
         for number in range(count):
-            page = self._pages[0 if self._stack is not None else number]
+            page = self.pages[0 if self.stack is not None else number]
             values, facts, notes = self._decoded(page, number)
-            orientation = _value(page, 274, 1)
+            orientation = value_of(page, 274, 1)
             alpha, unknown = facts.pop("alpha"), facts.pop("unknown")
             yield from_numbers(
                 turned(values, orientation),
@@ -202,16 +200,16 @@ class TiffReader:
                 black_level=black,
                 white_level=white,
                 unknown=None if unknown is None else turned(unknown, orientation),
-                metadata=self._metadata(page, number, orientation in TRANSPOSED),
+                metadata=self.metadata(page, number, orientation in TRANSPOSED),
                 encoding=facts["encoding"],
-                notes=(*(self._notes if number == 0 else ()), *notes),
+                notes=(*(self.notes if number == 0 else ()), *notes),
             )
 
     def ranges(self, count: int) -> tuple[np.dtype, float, float, bool]:
         """Type, least and largest number of the first pages, and whether 0 is white."""
         low, high, dtype, inverted = np.inf, -np.inf, np.dtype("u1"), False
         for number in range(count):
-            page = self._pages[0 if self._stack is not None else number]
+            page = self.pages[0 if self.stack is not None else number]
             values, facts, _ = self._decoded(page, number)
             dtype, inverted = values.dtype, facts["encoding"].white_is_zero
             if facts["unknown"] is not None:
@@ -224,16 +222,16 @@ class TiffReader:
 
     def numbers(self) -> tuple[np.ndarray, np.ndarray | None]:
         """The first page as its file has it, `[H, W, 1 or 3]` upright, and what is unknown."""
-        page = self._pages[0]
+        page = self.pages[0]
         values, facts, _ = self._decoded(page, 0)
-        orientation, unknown = _value(page, 274, 1), facts["unknown"]
+        orientation, unknown = value_of(page, 274, 1), facts["unknown"]
         return turned(values, orientation), (
             None if unknown is None else turned(unknown, orientation)
         )
 
     def dtype(self) -> np.dtype:
         """The type of numbers of the first page."""
-        return np.dtype(self._pages[0].dtype or "u1")
+        return np.dtype(self.pages[0].dtype or "u1")
 
     def _decoded(self, page, number: int) -> tuple[np.ndarray, dict[str, Any], list[str]]:
         """Numbers `[H, W, 1 or 3]` as stored, alpha, unknown and encoding; notes."""
@@ -241,7 +239,7 @@ class TiffReader:
         photometric = int(page.photometric)
         bits = page.bitspersample if isinstance(page.bitspersample, int) else page.bitspersample[0]
         if photometric not in (
-            _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR
+            WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, _PALETTE, _CMYK, _YCBCR
         ):  # fmt: skip
             name = getattr(page.photometric, "name", photometric)
             raise UnsupportedImageError(f"TIFF whose pixels mean {name} is not read.")
@@ -252,12 +250,12 @@ class TiffReader:
         if photometric in (_CMYK, _YCBCR):
             values, note = self._by_pillow(page, photometric)
             notes += note
-            photometric = _RGB
+            photometric = RGB
         else:
             values = self._stored(page, number)
         if values.ndim == 2:
             values = values[..., np.newaxis]
-        encoding = _encoding_of(page, self._file)
+        encoding = encoding_of(page, self.file)
         if photometric == _PALETTE:
             table = np.asarray(page.colormap)
             values = table.T[values[..., 0]]
@@ -272,16 +270,16 @@ class TiffReader:
             values = np.rint(values.astype(np.float64) / top * np.iinfo(deep).max).astype(deep)
             of = f"{bits} bit{'s' * (bits != 1)}"
             notes.append(f"its pixels of {of} become pixels of {values.itemsize * 8} bits.")
-        channels = 3 if photometric in (_RGB, _PALETTE) else 1
+        channels = 3 if photometric in (RGB, _PALETTE) else 1
         if values.shape[-1] not in (channels, channels + 1):
             raise UnsupportedImageError(
                 f"TIFF with {values.shape[-1]} channels is not read; 1 and 3 are, and alpha."
             )
         values, alpha = values[..., :channels], values[..., channels:]
         alpha = alpha[..., 0] if alpha.shape[-1] else None
-        if photometric == _WHITE_IS_ZERO and values.dtype.kind == "u":
+        if photometric == WHITE_IS_ZERO and values.dtype.kind == "u":
             values = np.iinfo(values.dtype).max - values
-        encoding = dataclasses.replace(encoding, white_is_zero=photometric == _WHITE_IS_ZERO)
+        encoding = dataclasses.replace(encoding, white_is_zero=photometric == WHITE_IS_ZERO)
         if alpha is not None:
             meaning = int(page.extrasamples[0]) if page.extrasamples else 0
             if meaning == _ASSOCIATED:
@@ -294,15 +292,15 @@ class TiffReader:
                     )
                 notes.append("its fourth channel is taken for transparency.")
         unknown = None
-        if _NO_DATA in page.tags:
-            unknown = _no_data(page.tags[_NO_DATA].value, values)
+        if NO_DATA in page.tags:
+            unknown = _no_data(page.tags[NO_DATA].value, values)
         return values, {"alpha": alpha, "unknown": unknown, "encoding": encoding}, notes
 
     def _stored(self, page, number: int) -> np.ndarray:
-        if self._stack is not None:
-            values = np.array(self._stack[number])
+        if self.stack is not None:
+            values = np.array(self.stack[number])
             return values.astype(values.dtype.newbyteorder("="), copy=False)
-        _check_whole(page, self._file.filehandle.size)
+        check_whole(page, self.file.filehandle.size)
         if page.axes not in ("YX", "YXS", "SYX"):
             raise UnsupportedImageError(f"TIFF with the axes {page.axes} is not read.")
         try:
@@ -329,12 +327,12 @@ class TiffReader:
         raise advice
 
     def _bytes(self) -> bytes:
-        self._file.filehandle.seek(0)
-        return self._file.filehandle.read()
+        self.file.filehandle.seek(0)
+        return self.file.filehandle.read()
 
     def _stored_by_opencv(self, page) -> np.ndarray | None:
         """Plain colour of 16 bits: OpenCV turns others wrongly, and multiplies by alpha."""
-        upright = _value(page, 274, 1) == 1
+        upright = value_of(page, 274, 1) == 1
         if not upright or page.dtype != np.uint16 or page.axes != "YXS" or page.shape[-1] != 3:
             return None
         if self.count > 1 or page.is_subifd:
@@ -350,9 +348,9 @@ class TiffReader:
         if image.mode not in ("1", "L", "P", "RGB", "RGBA", "I;16", "F"):
             return None
         values = np.asarray(image)
-        if int(page.photometric) == _WHITE_IS_ZERO and image.mode in ("1", "L"):
+        if int(page.photometric) == WHITE_IS_ZERO and image.mode in ("1", "L"):
             values = ~values
-        return as_stored(values, _value(page, 274, 1))
+        return as_stored(values, value_of(page, 274, 1))
 
     def _pillow_image(self, number: int = 0) -> Image.Image:
         image = TiffImagePlugin.TiffImageFile(io.BytesIO(self._bytes()), None)
@@ -366,7 +364,7 @@ class TiffReader:
             raise UnsupportedImageError(
                 "TIFF in CMYK or YCbCr is read if it has one page, of 8 bits. Convert it to RGB."
             )
-        _check_whole(page, self._file.filehandle.size)
+        check_whole(page, self.file.filehandle.size)
         image = self._pillow_image()
         # Pillow has turned it already, all others here are turned later.
         if photometric == _CMYK:
@@ -377,13 +375,14 @@ class TiffReader:
         else:
             image, note = image.convert("RGB"), []
         values = np.asarray(image)
-        return as_stored(values, _value(page, 274, 1)), note
+        return as_stored(values, value_of(page, 274, 1)), note
 
-    def _metadata(self, page, number: int, transposed: bool) -> Metadata:
+    def metadata(self, page, number: int, transposed: bool) -> Metadata:
+        """What the file says of a page that has been turned, on its side or not."""
         tags = page.tags
         resolution = None
-        unit = _UNITS.get(int(_value(page, 296, 2)), "none")
-        x, y = (_ratio(_value(page, code, None)) for code in (282, 283))
+        unit = _UNITS.get(int(value_of(page, 296, 2)), "none")
+        x, y = (_ratio(value_of(page, code, None)) for code in (282, 283))
         if x and y and not (unit == "none" and x == y):
             resolution = Resolution(*((y, x) if transposed else (x, y)), unit)
         icc = tags.valueof(_ICC)
@@ -391,12 +390,12 @@ class TiffReader:
             from PIL import ImageCms
 
             icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-        iptc = _as_bytes(tags, _IPTC)
-        photoshop = _as_bytes(tags, _PHOTOSHOP)
+        iptc = _as_bytes(tags, IPTC_TAG)
+        photoshop = _as_bytes(tags, PHOTOSHOP_TAG)
         return Metadata(
             icc=bytes(icc) if icc else None,
-            exif=exif_of_tiff(self._file.filehandle) if number == 0 else None,
-            xmp=upright_xmp(_as_bytes(tags, _XMP)),
+            exif=exif_of_tiff(self.file.filehandle) if number == 0 else None,
+            xmp=upright_xmp(_as_bytes(tags, XMP_TAG)),
             iptc=iptc or iptc_of(photoshop),
             photoshop=photoshop,
             resolution=resolution,
@@ -404,172 +403,8 @@ class TiffReader:
         )
 
 
-class TiffRegions:
-    """A file with one page that is read in parts: what a part needs is decoded, and no more.
-
-    Args:
-        path: the file.
-        first_frame: take the first of several pages.
-
-    Attributes:
-        shape: height, width and channels, 1 or 3.
-        dtype: uint8 or uint16.
-        encoding: how the file stored it.
-        metadata: what the file says of it.
-        notes: one line each: what is not as in the file.
-
-    Raises:
-        ImageFileError: if it cannot be read in parts.
-    """
-
-    def __init__(self, path: pathlib.Path, *, first_frame: bool = False) -> None:
-        self._reader = TiffReader(path)
-        self._kept: collections.OrderedDict[int, np.ndarray] = collections.OrderedDict()
-        try:
-            self._begin(first_frame)
-        except BaseException:
-            self.close()
-            raise
-
-    def _begin(self, first_frame: bool) -> None:
-        reader = self._reader
-        if reader.count > 1 and not first_frame:
-            raise ImageFileError(
-                f"one picture is needed. Received: {reader.count} pages. Take the first with "
-                "--first-frame."
-            )
-        page = self._page = reader._pages[0]
-        self._handle = reader._file.filehandle
-        bits = page.bitspersample if isinstance(page.bitspersample, int) else page.bitspersample[0]
-        channels = int(page.samplesperpixel)
-        photometric = int(page.photometric)
-        unread = {
-            "numbers that are no unsigned integers of 8 or 16 bits": page.dtype is None
-            or page.dtype.str[1:] not in ("u1", "u2")
-            or bits != 8 * page.dtype.itemsize,
-            "other colours than gray and RGB": photometric
-            not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB),
-            "transparency": bool(page.extrasamples) or channels not in (1, 3),
-            "a tag that turns it": _value(page, 274, 1) != 1,
-            "pixels without a value": _NO_DATA in page.tags,
-            "a stack in one directory": reader._stack is not None,
-        }
-        for what, there in unread.items():
-            if there:
-                raise UnsupportedImageError(f"TIFF with {what} is not read in parts.")
-        _check_whole(page, self._handle.size)
-        self.shape = (int(page.imagelength), int(page.imagewidth), channels)
-        self.dtype = np.dtype(page.dtype).newbyteorder("=")
-        self._white_is_zero = photometric == _WHITE_IS_ZERO
-        self.encoding = dataclasses.replace(
-            _encoding_of(page, reader._file), white_is_zero=self._white_is_zero
-        )
-        self.metadata = reader._metadata(page, 0, False)
-        self.notes = tuple(reader._notes)
-        height, width, _ = self.shape
-        self._side = (
-            (int(page.tilelength), int(page.tilewidth))
-            if page.is_tiled
-            else (min(int(page.rowsperstrip), height), width)
-        )
-        self._across = -(-width // self._side[1])
-        self._planes = channels if self.encoding.planar else 1
-        size = self._side[0] * self._side[1] * channels * self.dtype.itemsize
-        self._plain = int(page.compression) == 1 and not page.is_tiled and self._planes == 1
-        if not self._plain and size > _MOST_KEPT:
-            raise UnsupportedImageError(
-                f"TIFF whose strips hold {size / 2**20:.0f} MiB each is not read in parts. Write "
-                "it anew in tiles."
-            )
-        if not self._plain:
-            self._segment(0)  # whether it can be decoded is known now
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._reader.close()
-
-    def read(self, rows: slice, columns: slice) -> np.ndarray:
-        """The numbers of a part.
-
-        Args:
-            rows: which, within the picture.
-            columns: which, likewise.
-
-        Returns:
-            `[h, w, C]`; 0 is black.
-
-        Raises:
-            ImageFileError: if the file is damaged there.
-        """
-        values = np.empty(
-            [rows.stop - rows.start, columns.stop - columns.start, self.shape[2]], self.dtype
-        )
-        if self._plain:
-            self._read_plain(values, rows, columns)
-        else:
-            self._read_segments(values, rows, columns)
-        return np.iinfo(self.dtype).max - values if self._white_is_zero else values
-
-    def _read_plain(self, values: np.ndarray, rows: slice, columns: slice) -> None:
-        """Rows as they lie in the file: strips of any length."""
-        _, width, channels = self.shape
-        pixel = channels * self.dtype.itemsize
-        stored = self.dtype.newbyteorder(self._reader._file.byteorder)
-        for row in range(rows.start, rows.stop):
-            strip, inside = divmod(row, self._side[0])
-            place = self._page.dataoffsets[strip] + (inside * width + columns.start) * pixel
-            self._handle.seek(place)
-            data = self._handle.read((columns.stop - columns.start) * pixel)
-            values[row - rows.start] = np.frombuffer(data, stored).reshape(values.shape[1:])
-
-    def _read_segments(self, values: np.ndarray, rows: slice, columns: slice) -> None:
-        high, wide = self._side
-        down = -(-self.shape[0] // high)
-        for i in range(rows.start // high, -(-rows.stop // high)):
-            for j in range(columns.start // wide, -(-columns.stop // wide)):
-                top, left = max(rows.start, i * high), max(columns.start, j * wide)
-                for plane in range(self._planes):
-                    segment = self._segment((plane * down + i) * self._across + j)
-                    part = segment[
-                        top - i * high : rows.stop - i * high,
-                        left - j * wide : columns.stop - j * wide,
-                    ]
-                    y, x = top - rows.start, left - columns.start
-                    channels = slice(plane, plane + 1) if self._planes > 1 else slice(None)
-                    values[y : y + part.shape[0], x : x + part.shape[1], channels] = part
-
-    def _segment(self, index: int) -> np.ndarray:
-        """One strip or tile, decoded, `[h, w, c]`."""
-        found = self._kept.get(index)
-        if found is not None:
-            self._kept.move_to_end(index)
-            return found
-        page = self._page
-        offset, count = page.dataoffsets[index], page.databytecounts[index]
-        data = None
-        if count:
-            self._handle.seek(offset)
-            data = self._handle.read(count)
-        try:
-            decoded, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
-        except (ValueError, KeyError, ModuleNotFoundError) as error:
-            if "imagecodecs" not in str(error) and "compression" not in str(error):
-                raise
-            raise UnsupportedImageError(
-                "this TIFF's compression needs the package imagecodecs. Install it: pip install "
-                "'deepam-tf[tiff]'."
-            ) from error
-        if decoded is None:
-            decoded = np.full(shape, page.nodata, self.dtype)
-        segment = self._kept[index] = decoded[0].astype(self.dtype, copy=False)
-        # A row of windows needs the same strips, neighbours alone the same tiles.
-        most = _MOST_KEPT // 4 if page.is_tiled else _MOST_KEPT
-        while sum(x.nbytes for x in self._kept.values()) > most and len(self._kept) > 1:
-            self._kept.popitem(last=False)
-        return segment
-
-
-def _value(page, code: int, default: Any) -> Any:
+def value_of(page, code: int, default: Any) -> Any:
+    """What a tag of a page says, the default where there is none."""
     return page.tags.valueof(code, default)
 
 
@@ -596,12 +431,12 @@ def _as_bytes(tags, code: int) -> bytes | None:
 
 
 def _is_copy(page) -> bool:
-    kind = int(_value(page, 254, 0))
-    return bool(kind & (_REDUCED | _MASK)) or int(_value(page, 255, 0)) == _OLD_REDUCED
+    kind = int(value_of(page, 254, 0))
+    return bool(kind & (_REDUCED | _MASK)) or int(value_of(page, 255, 0)) == _OLD_REDUCED
 
 
-def _check_whole(page, size: int) -> None:
-    """Missing pixels would be read as zeros."""
+def check_whole(page, size: int) -> None:
+    """Raise `ImageFileError` if pixels are missing, which would be read as zeros."""
     ends = [
         offset + count
         for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
@@ -624,18 +459,6 @@ def _unmultiplied(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(straight, 0, top)).astype(values.dtype)
 
 
-def _multiplied(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    top = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
-    share = alpha[..., np.newaxis].astype(np.float64) / top
-    share = np.where(alpha[..., np.newaxis] > 0, share, 1.0)  # what is hidden is as it was
-    product = values * share
-    return (
-        product.astype(values.dtype)
-        if values.dtype.kind == "f"
-        else np.rint(product).astype(values.dtype)
-    )
-
-
 def _no_data(text: Any, values: np.ndarray) -> np.ndarray | None:
     try:
         sign = np.asarray(float(str(text).strip("\x00 ")))
@@ -645,7 +468,8 @@ def _no_data(text: Any, values: np.ndarray) -> np.ndarray | None:
     return hidden if hidden is not None and hidden.any() else None
 
 
-def _encoding_of(page, file) -> Encoding:
+def encoding_of(page, file) -> Encoding:
+    """How a page is stored."""
     return Encoding(
         format="TIFF",
         compression=int(page.compression),
@@ -671,196 +495,3 @@ def _kept_tags(page) -> tuple[tuple[int, int, int, Any], ...]:
                 value = int(value)
             kept.append((int(tag.code), int(tag.dtype), int(tag.count), value))
     return tuple(kept)
-
-
-class TiffWriter:
-    """A file that is written page by page.
-
-    Args:
-        path: a file that may be written to.
-        encoding: how the first page was stored decides how all are.
-        size: bytes of the numbers of all pages.
-        count: how many pages there will be.
-    """
-
-    def __init__(self, path: pathlib.Path, encoding: Encoding, size: int, count: int = 1) -> None:
-        self._path = path
-        self._big = encoding.big or size > _CLASSIC_LIMIT
-        self._order = encoding.byteorder
-        self._writer = tifffile.TiffWriter(path, bigtiff=self._big, byteorder=self._order)
-        self._directories: dict[int, Any] = {}
-        self._count = count
-        self._number = 0
-
-    def write(self, picture: Picture) -> None:
-        """Write the next page."""
-        encoding, metadata = picture.encoding, picture.metadata
-        values = picture.numbers()
-        if encoding.white_is_zero and values.dtype.kind == "u":
-            values = np.iinfo(values.dtype).max - values
-        extra = None
-        if picture.alpha is not None:
-            if encoding.associated:
-                values = _multiplied(values, picture.alpha)
-            values = np.dstack([values, picture.alpha.astype(values.dtype)])
-            extra = ["assocalpha" if encoding.associated else "unassalpha"]
-        colors = values.shape[-1] - (extra is not None)
-        planar = encoding.planar and values.shape[-1] > 1
-        if values.shape[-1] == 1:
-            values = values[..., 0]
-        elif planar:
-            values = np.moveaxis(values, -1, 0)
-        self._writer.write(
-            np.ascontiguousarray(values),
-            planarconfig=("separate" if planar else "contig") if values.ndim == 3 else None,
-            extrasamples=extra,
-            tile=encoding.tile,
-            **self._options(encoding, metadata, colors, values.dtype),
-        )
-        self._number += 1
-
-    def write_bands(
-        self,
-        bands: Iterable[np.ndarray],
-        shape: tuple[int, int, int],
-        dtype: np.dtype,
-        encoding: Encoding,
-        metadata: Metadata,
-    ) -> None:
-        """Write a page in tiles of which it is given a row at a time.
-
-        Args:
-            bands: numbers `[h, W, C]` of `tile_side(encoding)[0]` rows each, the last of what is
-                left.
-            shape: height, width and channels of the page.
-            dtype: unsigned integers.
-            encoding: how it is stored.
-            metadata: what the file says of it.
-        """
-        high, wide = tile_side(encoding)
-        top = np.iinfo(dtype).max
-
-        def tiles() -> Iterator[np.ndarray]:
-            for band in bands:
-                values = top - band if encoding.white_is_zero else band
-                for left in range(0, shape[1], wide):
-                    part = values[:, left : left + wide]
-                    tile = np.zeros([high, wide, shape[2]], dtype)
-                    tile[: part.shape[0], : part.shape[1]] = part
-                    yield tile[..., 0] if shape[2] == 1 else tile
-
-        self._writer.write(
-            tiles(),
-            shape=shape[:2] if shape[2] == 1 else shape,
-            dtype=dtype,
-            planarconfig="contig" if shape[2] > 1 else None,
-            tile=(high, wide),
-            **self._options(encoding, metadata, shape[2], dtype),
-        )
-        self._number += 1
-
-    def _options(
-        self, encoding: Encoding, metadata: Metadata, colors: int, dtype: np.dtype
-    ) -> dict[str, Any]:
-        """What a page is written with, however its pixels are given."""
-        gray = "miniswhite" if encoding.white_is_zero else "minisblack"
-        compression, predictor = _compression_of(encoding, dtype)
-        resolution = metadata.resolution
-        return {
-            "photometric": "rgb" if colors == 3 else gray,
-            "compression": compression,
-            "predictor": predictor,
-            "resolution": None if resolution is None else (resolution.x, resolution.y),
-            "resolutionunit": None
-            if resolution is None
-            else resolution.unit.replace("cm", "centimeter"),
-            "iccprofile": metadata.icc,
-            "metadata": None,
-            "software": False,
-            "subfiletype": 2 if self._count > 1 else 0,
-            "extratags": self._tags(metadata),
-        }
-
-    def _tags(self, metadata: Metadata) -> list[tuple]:
-        # Text tags begin with what the file had; EXIF of other formats brings its own.
-        tags = {
-            code: (code, kind, count, value, True) for code, kind, count, value in metadata.tags
-        }
-        for code, value in ((_XMP, metadata.xmp), (_IPTC, metadata.iptc),
-                            (_PHOTOSHOP, photoshop_of(metadata))):  # fmt: skip
-            if value:
-                tags[code] = (code, 1, len(value), value, True)
-        if metadata.exif:
-            if not metadata.tags:
-                tags |= _text_tags(metadata.exif)
-            if self._number == 0 and not self._big:
-                self._directories = sub_directories(metadata.exif, self._order)
-                # tifffile leaves these tags to itself: their places are kept by their neighbours.
-                tags |= {code: (code + 1, 4, 1, 0, True) for code in self._directories}
-        return [tags[code] for code in sorted(tags)]
-
-    def close(self) -> None:
-        """Write what is left, and let go of the file."""
-        self._writer.close()
-        if not self._directories:
-            return
-        with tifffile.TiffFile(self._path, mode="r+b") as file:
-            handle = file.filehandle
-            for code, directory in self._directories.items():
-                handle.seek(0, os.SEEK_END)
-                place = handle.tell() + handle.tell() % 2
-                handle.seek(place)
-                handle.write(directory.tobytes(place))
-                entry = file.pages.first.tags[code + 1].offset
-                handle.seek(entry)
-                handle.write(struct.pack(self._order + "H", code))
-                handle.seek(entry + 8)
-                handle.write(struct.pack(self._order + "I", place))
-
-
-def tile_side(encoding: Encoding) -> tuple[int, int]:
-    """Height and width of the tiles of what is written in parts."""
-    return encoding.tile or _TILE
-
-
-def _text_tags(exif: bytes) -> dict[int, tuple]:
-    """Texts of EXIF's first directory, as tags."""
-    found = Image.Exif()
-    found.load(b"Exif\x00\x00" + exif)
-    return {
-        code: (code, 2, 0, value, True)
-        for code, value in found.items()
-        if isinstance(value, str) and code not in STRUCTURE and value.isascii()
-    }
-
-
-def compression_note(encoding: Encoding) -> str | None:
-    """What is not as it was of a file's compression, None if nothing is."""
-    if encoding.format != "TIFF":
-        return None
-    name = _KEPT_COMPRESSIONS.get(encoding.compression)
-    if name is None:
-        return "its compression becomes deflate, which loses nothing."
-    if name in _NEED_IMAGECODECS and not _has_imagecodecs():
-        return f"its {name} compression becomes deflate; with the package imagecodecs it stays."
-    return None
-
-
-def _compression_of(encoding: Encoding, dtype: np.dtype) -> tuple[str | None, int | bool | None]:
-    if encoding.format != "TIFF":
-        return "zlib", dtype.kind in "ui"
-    name = _KEPT_COMPRESSIONS.get(encoding.compression, "zlib")
-    if name in _NEED_IMAGECODECS and not _has_imagecodecs():
-        name = "zlib"
-    if name == "none":
-        return None, None
-    predictor = encoding.predictor
-    if predictor == 3 and (dtype.kind != "f" or not _has_imagecodecs()):
-        predictor = 1
-    if predictor == 2 and dtype.kind == "f":
-        predictor = 1
-    return name, None if predictor == 1 or name == "packbits" else predictor
-
-
-def _has_imagecodecs() -> bool:
-    return importlib.util.find_spec("imagecodecs") is not None

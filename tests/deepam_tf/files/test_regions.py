@@ -113,9 +113,9 @@ def test_what_is_not_read_in_parts_is_called_by_its_name(tmp_path, values):
 
 
 def test_strips_that_are_too_large_are_told(tmp_path, values, monkeypatch):
-    from deepam_tf.files import tiff
+    from deepam_tf.files import tiff_regions
 
-    monkeypatch.setattr(tiff, "_MOST_KEPT", 10_000)
+    monkeypatch.setattr(tiff_regions, "_MOST_KEPT", 10_000)
     tifffile.imwrite(tmp_path / "a.tif", values, compression="zlib", rowsperstrip=300)
     with pytest.raises(UnsupportedImageError, match="in tiles"):
         with regions.open_regions(tmp_path / "a.tif"):
