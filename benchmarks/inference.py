@@ -153,7 +153,7 @@ def _networks(model, image: np.ndarray, stddev: float, windows: list[Window]):
     def run() -> None:
         for window in windows:
             arrays = {
-                key: x if x.shape[1] == 1 else x[:, window.seen[0], window.seen[1]]
+                key: x if x.shape[1] == 1 else x[:, window.read[0], window.read[1]]
                 for key, x in inputs.items()
             }
             for iteration in iterations:

@@ -66,7 +66,7 @@ def _judged(model, held: Examples, sigma: float) -> tuple[float, float, float]:
     """Mean PSNR of restored pictures; that of their mean error; the latter without their truth."""
     restorer = Restorer(model)
     variance = (_CONTRAST * sigma / 255) ** 2
-    errors, told = [], []
+    errors, claimed = [], []
     for number, item in enumerate(held.items):
         clean = _stored(item) / np.float32(_FULL)
         noise = degradations.benchmark_noise(clean.shape, sigma / 255, _TRUTH_SEED + number)
@@ -75,11 +75,11 @@ def _judged(model, held: Examples, sigma: float) -> tuple[float, float, float]:
         )
         restored = np.stack([restorer(image) for image in images])
         errors.append(float(np.mean((restored[0] - clean) ** 2)))
-        told.append(float(unbiased_mse(reference, restored)))
+        claimed.append(float(unbiased_mse(reference, restored)))
     square = _CONTRAST**2
     return (
         float(np.mean(10 * np.log10(square / np.array(errors)))),
-        *(float(10 * np.log10(square / np.mean(x))) for x in (errors, told)),
+        *(float(10 * np.log10(square / np.mean(x))) for x in (errors, claimed)),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from deepam_tf.files import pictures as image_io
-from deepam_tf.files.atomic import whole_file
+from deepam_tf.files.atomic import lock, whole_file
 
 __all__ = ["Manifest", "Report", "record"]
 
@@ -146,26 +146,30 @@ class Manifest:
         """
         path = pathlib.Path(path)
         asked = path.with_suffix(".run.json")
-        with _opened(path, "a+") as lock:
-            _lock(lock, path)
+        with _opened(path, "a+") as file:
+            if not lock(file):
+                raise image_io.ImageFileError(
+                    f"{path}: another run is writing this manifest. Wait for it, or give each a "
+                    "--shard."
+                )
             if restart or not asked.is_file():
                 if not restart and path.stat().st_size:
                     raise image_io.ImageFileError(
                         f"{path}: {asked.name}, which says what the manifest is of, is missing. "
                         "Choose another --manifest, or forget this one with --restart."
                     )
-                lock.truncate(0)
+                file.truncate(0)
                 with whole_file(asked) as draft:
                     draft.write_text(json.dumps(settings, indent=2) + "\n")
             _check_settings(path, json.loads(asked.read_text()), settings)
-            lines = _read(path, lock)
+            lines = _read(path, file)
             if retry_failed and any(line["error"] is not None for line in lines):
                 lines = [line for line in lines if line["error"] is None]
                 # Shorter, and by one write: an interruption forgets pictures, and they are redone.
-                lock.truncate(0)
-                lock.write("".join(json.dumps(line) + "\n" for line in lines))
-                lock.flush()
-            yield cls(path, lock, asked.stat().st_mtime, lines)
+                file.truncate(0)
+                file.write("".join(json.dumps(line) + "\n" for line in lines))
+                file.flush()
+            yield cls(path, file, asked.stat().st_mtime, lines)
 
     def __contains__(self, source: str) -> bool:
         return source in self.done or source in self.failed
@@ -208,21 +212,6 @@ def _opened(path: pathlib.Path, mode: str) -> Iterator[IO[str]]:
         yield file
 
 
-def _lock(file: IO[str], path: pathlib.Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise image_io.ImageFileError(
-            f"{path}: another run is writing this manifest. Wait for it, or give each a --shard."
-        ) from error
-    except OSError:  # file systems without locks
-        return
-
-
 def _check_settings(path: pathlib.Path, before: Record, now: Record) -> None:
     before, now = ({**x, "options": x.get("options") or {}} for x in (before, now))
     pairs = [
@@ -232,10 +221,11 @@ def _check_settings(path: pathlib.Path, before: Record, now: Record) -> None:
         if name != "options" and old.get(name) != new.get(name)
     ]
     if pairs:
-        told = ", ".join(f"{name} {new!r}, not {old!r}" for name, old, new in pairs)
+        differences = ", ".join(f"{name} {new!r}, not {old!r}" for name, old, new in pairs)
         raise image_io.ImageFileError(
-            f"{path}: the manifest is of a run that was asked for something else. Received: {told}."
-            " Give the same options, choose another --manifest, or begin anew with --restart."
+            f"{path}: the manifest is of a run that was asked for something else. Received: "
+            f"{differences}. Give the same options, choose another --manifest, or begin anew with "
+            "--restart."
         )
 
 

@@ -211,13 +211,7 @@ def _restored(source, pictures, count, args, on_progress, facts) -> Iterator[ima
 
         result = restore_picture(
             _stripped(picture, args),
-            noise=_asked_noise(args),
-            strength=_strength(args),
-            model=args.model if args.method == "deepam" else None,
-            method=args.method,
-            dtype=args.dtype,
-            tile=args.tile,
-            self_ensemble=args.ensemble,
+            **_restoring(args),
             overwrite=True,
             uncertainty=args.uncertainty is not None,
             on_note=say,
@@ -247,13 +241,7 @@ def _denoise_large(
         noise, name = restore_large(
             source,
             target,
-            noise=_asked_noise(args),
-            strength=_strength(args),
-            model=args.model if args.method == "deepam" else None,
-            method=args.method,
-            dtype=args.dtype,
-            tile=args.tile,
-            self_ensemble=args.ensemble,
+            **_restoring(args),
             white_level=args.white_level,
             first_frame=args.first_frame,
             strip=args.strip,
@@ -265,11 +253,18 @@ def _denoise_large(
     return {"pictures": 1, **console.facts(noise.kind, noise.stddev(), name)}
 
 
-def _asked_noise(args: argparse.Namespace) -> float | str:
-    """What `restore_picture` takes as `noise`."""
-    if args.sigma is not None:
-        return args.sigma / 255
-    return "signal-dependent" if args.signal_dependent else "auto"
+def _restoring(args: argparse.Namespace) -> dict[str, Any]:
+    """What `restore_picture` and `restore_large` take of the options."""
+    noise = "signal-dependent" if args.signal_dependent else "auto"
+    return {
+        "noise": noise if args.sigma is None else args.sigma / 255,
+        "strength": _strength(args),
+        "model": args.model if args.method == "deepam" else None,
+        "method": args.method,
+        "dtype": args.dtype,
+        "tile": args.tile,
+        "self_ensemble": args.ensemble,
+    }
 
 
 def _denoise_raw(

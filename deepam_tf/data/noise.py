@@ -338,7 +338,7 @@ def _channels(image: np.ndarray) -> list[np.ndarray]:
 def _valid(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     """`[H, W]` bool: where a detail says something of the noise."""
     shape = image.shape[:2]
-    seen = np.ones(shape, bool)
+    usable = np.ones(shape, bool)
     if mask is not None:
         mask = np.asarray(mask)
         if mask.shape not in (shape, (*shape, 1)):
@@ -346,14 +346,14 @@ def _valid(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
                 f"`mask` must have the size of the image. Received: mask.shape={mask.shape}, "
                 f"image.shape={image.shape}."
             )
-        seen = mask.reshape(shape) > 0
+        usable = mask.reshape(shape) > 0
     clipped = np.any((image == 0) | (image == 1), axis=-1)
-    seen = cv2.erode((seen & ~clipped).astype(np.uint8), _SUPPORT, borderValue=1).astype(bool)
+    usable = cv2.erode((usable & ~clipped).astype(np.uint8), _SUPPORT, borderValue=1).astype(bool)
     flat = np.ones(shape, bool)
     for channel in np.moveaxis(image, -1, 0):
         channel = np.ascontiguousarray(channel)
         flat &= cv2.dilate(channel, _SUPPORT) == cv2.erode(channel, _SUPPORT)
-    return seen & ~flat
+    return usable & ~flat
 
 
 def _windows(height: int, width: int) -> list[tuple[slice, slice]]:

@@ -294,9 +294,9 @@ def camera_crops(
         chances = tf.random.stateless_uniform([3], tf.random.fold_in(seed, 3), minval=1e-6)
         width = tf.where(chances[0] < _GROSS_RATE, _ESTIMATE_ERRORS[1], _ESTIMATE_ERRORS[0])
         false = tf.where(chances[1] < _FALSE_RATE, -_MEAN_FALSE * tf.math.log(chances[2]), 0.0)
-        told = tf.sqrt(tf.square(level * tf.exp(width * error)) + tf.square(false))
+        hint = tf.sqrt(tf.square(level * tf.exp(width * error)) + tf.square(false))
         observed = (
-            {"image": noisy, "noise_stddev": tf.reshape(told, [1, 1, 1])},
+            {"image": noisy, "noise_stddev": tf.reshape(hint, [1, 1, 1])},
             {"restored": target},
         )
         if not weigh_levels:

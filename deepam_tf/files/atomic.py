@@ -13,8 +13,9 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
+from typing import IO
 
-__all__ = ["WriteError", "check_place", "whole_file", "whole_folder", "write_bytes"]
+__all__ = ["WriteError", "check_place", "lock", "whole_file", "whole_folder", "write_bytes"]
 
 _LONGEST_KEPT_SUFFIX = 16  # bytes; temporary names must fit wherever the final name does
 
@@ -155,6 +156,28 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """
     with whole_file(path) as temporary:
         temporary.write_bytes(data)
+
+
+def lock(file: IO[str]) -> bool:
+    """Lock an open file until it is closed, where the system and its disk know locks.
+
+    Args:
+        file: the file.
+
+    Returns:
+        False if another process has locked it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # file systems without locks
+        pass
+    return True
 
 
 def _place(path: str | os.PathLike) -> pathlib.Path:

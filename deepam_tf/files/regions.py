@@ -8,12 +8,12 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterator
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from deepam_tf.files import pictures as image_io
-from deepam_tf.files.atomic import WriteError, check_place, whole_file, whole_folder
+from deepam_tf.files.atomic import WriteError, check_place, lock, whole_file, whole_folder
 from deepam_tf.files.picture import Encoding, ImageFileError, Metadata, UnsupportedImageError
 
 __all__ = ["Draft", "Regions", "check_writable_regions", "open_regions", "write_regions"]
@@ -163,7 +163,7 @@ def open_regions(
     if path.is_dir() or path.suffix.lower() == _ZARR:
         regions: Regions = _ZarrRegions(path)
     elif image_io.is_tiff(path):
-        from deepam_tf.files.tiff import TiffRegions
+        from deepam_tf.files.tiff_regions import TiffRegions
 
         with image_io.damage(path):
             regions = TiffRegions(path, first_frame=first_frame)
@@ -230,8 +230,8 @@ class Draft:
         self._row = shape[1] * shape[2] * self.dtype.itemsize
         with contextlib.ExitStack() as opened, _refused(self._folder):
             self._folder.mkdir(exist_ok=True)
-            lock = opened.enter_context(open(self._folder / "lock", "a"))
-            _only_one(lock, self._folder)
+            if not lock(opened.enter_context(open(self._folder / "lock", "a"))):
+                raise ImageFileError(f"{self._folder}: another run is at this picture.")
             known = self._folder / _SETTINGS
             if not known.is_file():
                 with whole_file(known) as temporary:
@@ -309,19 +309,6 @@ def _put(file: int, data: bytes, place: int) -> None:
         view, place = view[written:], place + written
 
 
-def _only_one(file: IO[str], folder: pathlib.Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ImageFileError(f"{folder}: another run is at this picture.") from error
-    except OSError:  # file systems without locks
-        return
-
-
 @contextlib.contextmanager
 def _refused(folder: pathlib.Path) -> Iterator[None]:
     try:
@@ -351,7 +338,7 @@ def write_regions(
         ImageFileError: see `check_writable_regions`; or if the disk refuses.
     """
     check_writable_regions(path, overwrite=overwrite)
-    from deepam_tf.files.tiff import TiffWriter, tile_side
+    from deepam_tf.files.tiff_writer import TiffWriter, tile_side
 
     height = draft.shape[0]
     high = tile_side(encoding)[0]

@@ -71,16 +71,16 @@ def measure_noise(
     if not windows:
         return found
     gray = all(np.ptp(window, axis=-1).max() == 0 for window in windows)
-    told = min(max(2 * found.stddev, _FIRST), _MOST)
+    asked = min(max(2 * found.stddev, _FIRST), _MOST)
     for _ in range(_MOST_STEPS):
-        restored = [restore(window, noise_stddev=told) for window in windows]
+        restored = [restore(window, noise_stddev=asked) for window in windows]
         removed = [window - x for window, x in zip(windows, restored, strict=True)]
         noise = np.concatenate([x.reshape(-1, 3) for x in removed])
         share = 1.0 if gray else _share_of_noise(noise)
         level = share * _LEVEL * float(np.sqrt(np.mean(np.square(noise))))
-        agree = abs(level - told) <= _NEAR * told
-        told = min(level, _MOST)
-        if agree or told == 0:
+        agree = abs(level - asked) <= _NEAR * asked
+        asked = min(level, _MOST)
+        if agree or asked == 0:
             break
     estimate = noise_by_brightness(
         "camera",
@@ -142,8 +142,8 @@ def to_three_channels(pixels: np.ndarray) -> np.ndarray:
 def _windows(pixels: np.ndarray, mask: np.ndarray | None) -> list[np.ndarray]:
     """Windows spread over the picture that show something."""
     height, width, _ = pixels.shape
-    seen = np.ones([height, width], bool) if mask is None else mask.reshape(height, width) > 0
-    seen &= np.any(pixels > 0, axis=-1) & np.any(pixels < 1, axis=-1)
+    usable = np.ones([height, width], bool) if mask is None else mask.reshape(height, width) > 0
+    usable &= np.any(pixels > 0, axis=-1) & np.any(pixels < 1, axis=-1)
     tops, lefts = (
         np.unique(np.linspace(0, max(size - _WINDOW, 0), 2 * count + 1)[1::2].astype(int) // 2 * 2)
         for size, count in ((height, _ROWS), (width, _COLUMNS))
@@ -151,4 +151,4 @@ def _windows(pixels: np.ndarray, mask: np.ndarray | None) -> list[np.ndarray]:
     places = [
         (slice(top, top + _WINDOW), slice(left, left + _WINDOW)) for top in tops for left in lefts
     ]
-    return [np.asarray(pixels[x], np.float32) for x in places if seen[x].mean() > 0.5]
+    return [np.asarray(pixels[x], np.float32) for x in places if usable[x].mean() > 0.5]

@@ -151,7 +151,7 @@ def restore_large(
         if restorer.sees_border and _has_quiet_rim(
             regions,
             lambda numbers: give(to_unit(numbers, white)),
-            lambda pixels: _told(restorer, name, found, strength, pixels),
+            lambda pixels: _largest_level(restorer, name, found, strength, pixels),
         ):
             frame = FRAME
         size = tuple(length + 2 * frame for length in regions.shape[:2])
@@ -234,7 +234,7 @@ def _restored(
     return to_channels(restored, pixels.shape[-1])
 
 
-def _told(
+def _largest_level(
     restorer: Restorer, name: str, found: Noise, strength: Strength, pixels: np.ndarray
 ) -> np.ndarray:
     """The level that the network is told at most, `[1, 1, 1]` or `[h, w, 1]`; 0 where none is."""
@@ -246,7 +246,7 @@ def _told(
 def _has_quiet_rim(
     regions: Regions,
     give: Callable[[np.ndarray], np.ndarray],
-    told: Callable[[np.ndarray], np.ndarray],
+    level_of: Callable[[np.ndarray], np.ndarray],
 ) -> bool:
     """See `borders.has_quiet_rim`: of the four sides of a picture that is not in memory."""
     height, width, _ = regions.shape
@@ -259,7 +259,7 @@ def _has_quiet_rim(
     )
     for turns, side in enumerate(sides):
         pixels = give(regions.read(*side))
-        if is_quiet_strip(np.rot90(pixels, turns), np.rot90(told(pixels), turns)):
+        if is_quiet_strip(np.rot90(pixels, turns), np.rot90(level_of(pixels), turns)):
             return True
     return False
 
@@ -267,9 +267,8 @@ def _has_quiet_rim(
 def _read_framed(regions: Regions, window: Window, frame: int) -> np.ndarray:
     """What a window of the picture with its frame sees."""
     indices = []
-    for part, length in zip(window.seen, regions.shape[:2], strict=True):
-        index = np.arange(part.start, part.stop) - frame
-        index = np.where(index < 0, -1 - index, index)
+    for part, length in zip(window.read, regions.shape[:2], strict=True):
+        index = (np.arange(part.start, part.stop) - frame) % (2 * length)
         indices.append(np.where(index >= length, 2 * length - 1 - index, index))
     rows, columns = (slice(int(x.min()), int(x.max()) + 1) for x in indices)
     numbers = regions.read(rows, columns)
@@ -298,24 +297,24 @@ def _looked_through(
     """White in the file's numbers, and whether there are colours; all is read only if needed."""
     height, width, channels = regions.shape
     largest = white_level == "auto" and regions.dtype == np.uint16
-    told = isinstance(white_level, (int, float))
+    is_given = isinstance(white_level, (int, float))
     high, colorful = 0, False
-    if largest or told or channels == 3:
+    if largest or is_given or channels == 3:
         for top in range(0, height, _BAND):
             band = regions.read(slice(top, min(top + _BAND, height)), slice(0, width))
             if channels == 3 and not colorful:
                 colorful = bool(np.any(band[..., :1] != band[..., 1:]))
-            if largest or told:
+            if largest or is_given:
                 high = max(high, int(band.max()))
             elif colorful:
                 break
-    if told and high > white_level:
+    if is_given and high > white_level:
         raise image_io.ImageFileError(
             "the white level must not lie below the largest number of the picture. "
             f"Received: {white_level:g}, and {high} in the file."
         )
     if not largest:
-        return (float(white_level) if told else None), colorful
+        return (float(white_level) if is_given else None), colorful
     white, note = image_io.white_of(high)
     if note:
         say("file", note)

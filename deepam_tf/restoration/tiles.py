@@ -227,8 +227,8 @@ class Restorer:
         run = self._engine.run_uncertain if uncertain else self._run_for(pixels)
         restore_window = functools.partial(self._restored, run)
         for strip, window in _strips(image, windows, overwritten=overwritten):
-            here = _seen(companions, window)
-            result = self._mean(restore_window, strip[:, window.seen[1]], here)
+            here = _cut(companions, window)
+            result = self._mean(restore_window, strip[:, window.read[1]], here)
             out[window.kept] = result[window.inside]
             on_tile()
 
@@ -245,7 +245,7 @@ class Restorer:
         the image with its frame, see `borders`.
 
         Args:
-            image: `[h, w, C]`, floating, range [0, 1] plus noise: the window's `seen`.
+            image: `[h, w, C]`, floating, range [0, 1] plus noise: the window's `read`.
             size: height and width of the whole image.
             noise_stddev: a number, or `[h, w, 1]` of the window, see `__call__`.
 
@@ -260,7 +260,7 @@ class Restorer:
             >>> restorer = deepam_tf.Restorer(deepam_tf.DeepAM(1, filters=4, depth=3), tile=40)
             >>> image = np.random.default_rng(0).uniform(size=[60, 130, 1]).astype(np.float32)
             >>> window = restorer.windows(60, 130)[0]
-            >>> part = restorer.restore_window(image[window.seen], size=(60, 130))
+            >>> part = restorer.restore_window(image[window.read], size=(60, 130))
             >>> whole = restorer(image)
             >>> bool(np.allclose(part[window.inside], whole[window.kept], atol=1e-6))
             True
@@ -441,13 +441,13 @@ class Restorer:
         for iteration in self._engine.iterations:
             maps = {}
             for window in windows:
-                seen, kept, inside = (
-                    (slice(None), *x) for x in (window.seen, window.kept, window.inside)
+                read, kept, inside = (
+                    (slice(None), *x) for x in (window.read, window.kept, window.inside)
                 )
-                given = {name: x[np.newaxis] for name, x in _seen(companions, window).items()}
-                given["image"] = observed[seen]
+                given = {name: x[np.newaxis] for name, x in _cut(companions, window).items()}
+                given["image"] = observed[read]
                 if not iteration.first:
-                    given["u"] = u[seen]
+                    given["u"] = u[read]
                 parts = [x.numpy() for x in iteration.run_network(given)]
                 for name, part in zip(iteration.gives, parts, strict=True):
                     if name not in maps:
@@ -457,10 +457,10 @@ class Restorer:
                 on_tile()
             solved = np.empty_like(observed)
             for window in solves:
-                seen, kept, inside = (
-                    (slice(None), *x) for x in (window.seen, window.kept, window.inside)
+                read, kept, inside = (
+                    (slice(None), *x) for x in (window.read, window.kept, window.inside)
                 )
-                given = {"image": observed[seen], **{name: x[seen] for name, x in maps.items()}}
+                given = {"image": observed[read], **{name: x[read] for name, x in maps.items()}}
                 solved[kept] = iteration.run_solve(given).numpy()[inside]
             u = solved
         head = self._engine.run_head
@@ -469,12 +469,12 @@ class Restorer:
         stddev = np.empty_like(u)
         last = {"u": u, "image": observed, "v": maps["v"], "gamma": maps["gamma"]}
         for window in windows:
-            seen, kept, inside = (
-                (slice(None), *x) for x in (window.seen, window.kept, window.inside)
+            read, kept, inside = (
+                (slice(None), *x) for x in (window.read, window.kept, window.inside)
             )
-            told = {name: x[np.newaxis] for name, x in _seen(companions, window).items()}
-            told.pop("guide", None)
-            given = {**told, **{name: x[seen] for name, x in last.items()}}
+            conditions = {name: x[np.newaxis] for name, x in _cut(companions, window).items()}
+            conditions.pop("guide", None)
+            given = {**conditions, **{name: x[read] for name, x in last.items()}}
             stddev[kept] = head(given).numpy()[inside]
         return self._as_image(np.stack([u, stddev], axis=-1), image.shape)
 
@@ -620,8 +620,8 @@ def _strips(
         yield strip, window
 
 
-def _seen(companions: dict[str, np.ndarray], window: Window) -> dict[str, np.ndarray]:
-    return {name: x if x.shape[:2] == (1, 1) else x[window.seen] for name, x in companions.items()}
+def _cut(companions: dict[str, np.ndarray], window: Window) -> dict[str, np.ndarray]:
+    return {name: x if x.shape[:2] == (1, 1) else x[window.read] for name, x in companions.items()}
 
 
 def _check_units(image: np.ndarray, companions: dict[str, np.ndarray]) -> None:

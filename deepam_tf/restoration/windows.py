@@ -27,7 +27,7 @@ class Span:
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """A window of a picture: what is seen, and what of the result is kept.
+    """A window of a picture: what is read, and what of the result is kept.
 
     Attributes:
         rows: along the height.
@@ -38,7 +38,7 @@ class Window:
     columns: Span
 
     @property
-    def seen(self) -> tuple[slice, slice]:
+    def read(self) -> tuple[slice, slice]:
         """What is computed, as an index of the picture."""
         rows, columns = self.rows, self.columns
         return slice(rows.start, rows.stop), slice(columns.start, columns.stop)

@@ -257,6 +257,16 @@ def _pair_reader(guide_channels: int, jpeg_shrink: int):
     return read
 
 
+def _drawn(config: TrainingConfig, first_batch: int) -> dict[str, Any]:
+    """How crops are drawn, whatever they are crops of."""
+    return {
+        "crop_size": config.data.crop_size,
+        "batch_size": config.data.batch_size,
+        "seed": config.run.seed,
+        "first_batch": first_batch,
+    }
+
+
 def _denoising_crops(examples: Examples, config: TrainingConfig, first_batch: int):
     targets, guides = examples.source(), None
     if isinstance(targets, list) and isinstance(targets[0], tuple):
@@ -268,10 +278,7 @@ def _denoising_crops(examples: Examples, config: TrainingConfig, first_batch: in
         vary_colors=config.data.vary_colors,
         weigh_levels=config.data.weigh_levels,
         noise_stddev=noise_range(config.data),
-        crop_size=config.data.crop_size,
-        batch_size=config.data.batch_size,
-        seed=config.run.seed,
-        first_batch=first_batch,
+        **_drawn(config, first_batch),
     )
 
 
@@ -282,10 +289,7 @@ def _depth_crops(examples: Examples, config: TrainingConfig, first_batch: int):
         candidates=config.data.candidates,
         vary_samples=config.data.vary_samples,
         contrast=True,
-        crop_size=config.data.crop_size,
-        batch_size=config.data.batch_size,
-        seed=config.run.seed,
-        first_batch=first_batch,
+        **_drawn(config, first_batch),
     )
 
 
@@ -313,10 +317,7 @@ def _recorrupted_crops(examples: Examples, config: TrainingConfig, first_batch: 
         examples.source(),
         noise=_known_noise(config.data),
         alpha=config.data.alpha,
-        crop_size=config.data.crop_size,
-        batch_size=config.data.batch_size,
-        seed=config.run.seed,
-        first_batch=first_batch,
+        **_drawn(config, first_batch),
     )
 
 
@@ -339,10 +340,7 @@ def _camera_crops(examples: Examples, config: TrainingConfig, first_batch: int):
         examples.source(),
         camera=_camera(config.data),
         weigh_levels=config.data.weigh_levels,
-        crop_size=config.data.crop_size,
-        batch_size=config.data.batch_size,
-        seed=config.run.seed,
-        first_batch=first_batch,
+        **_drawn(config, first_batch),
     )
 
 

@@ -93,21 +93,15 @@ def test_both_signs_of_a_noise_make_the_gradient_of_a_filter_less_noisy(rng):
     assert slopes.mean(axis=1).std() < 0.5 * slopes[:, 0].std() / np.sqrt(2)
 
 
-def test_no_noise_is_refused():
-    with pytest.raises(ValueError, match=r"`noise`.*Received"):
+@pytest.mark.parametrize(
+    ("variance", "batch_size", "message"),
+    [(0.0, 2, r"`noise`.*Received"), (0.01, 3, r"even.*Received: 3")],
+)
+def test_no_noise_and_batches_that_cannot_be_halved_are_refused(variance, batch_size, message):
+    with pytest.raises(ValueError, match=message):
         data.recorrupted_crops(
             [np.zeros([32, 32, 1], np.uint8)],
-            noise=PoissonGaussian(0.0, 0.0),
+            noise=PoissonGaussian(0.0, variance),
             crop_size=16,
-            batch_size=2,
-        )
-
-
-def test_a_batch_that_cannot_be_halved_is_refused():
-    with pytest.raises(ValueError, match=r"even.*Received: 3"):
-        data.recorrupted_crops(
-            [np.zeros([32, 32, 1], np.uint8)],
-            noise=PoissonGaussian(0.0, 0.01),
-            crop_size=16,
-            batch_size=3,
+            batch_size=batch_size,
         )

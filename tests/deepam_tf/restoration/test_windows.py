@@ -31,14 +31,14 @@ def test_every_pixel_is_kept_once_and_seen_around(length, tile, overlap, block):
 
 def test_a_picture_that_fits_is_one_window():
     (window,) = cut_picture(640, 640, tile=512, overlap=64)
-    assert window.seen == window.kept == window.inside == (slice(0, 640), slice(0, 640))
+    assert window.read == window.kept == window.inside == (slice(0, 640), slice(0, 640))
 
 
 def test_windows_put_together_are_the_picture(rng):
     picture = rng.normal(size=(97, 131))
     together = np.zeros_like(picture)
     for window in cut_picture(*picture.shape, tile=40, overlap=7, block=2):
-        together[window.kept] += picture[window.seen][window.inside]
+        together[window.kept] += picture[window.read][window.inside]
     np.testing.assert_array_equal(together, picture)
 
 
