@@ -1,11 +1,12 @@
 """Edge weights: the pictures of docs/solver.md, and what such solves cost beside other ways.
 
-    python -m benchmarks.edge_aware --part pictures --size 160 --data MIDDLEBURY --out docs/images
+    python -m benchmarks.edge_aware --part pictures --size 192 --out docs/images
+    python -m benchmarks.edge_aware --part depth --size 160 --data MIDDLEBURY --out docs/images
     python -m benchmarks.edge_aware --part cost --size 256
 
 The pictures are made by the page's own code. OpenCV's fast global smoother stands beside them where
-opencv-contrib is installed. `MIDDLEBURY` is a folder with `rgb/NAME.*` and `depth/NAME.*`, 0 in
-holes.
+opencv-contrib is installed. They are of scikit-image's astronaut (NASA, public domain), and of
+`MIDDLEBURY`, a folder with `rgb/NAME.*` and `depth/NAME.*`, 0 in holes.
 
 The cost is steps and seconds to the same error: a root mean square of 1e-3 of the solution's
 range, judged by a direct solver. One system smooths a photograph (`gamma = 1`, weights up to 1e4),
@@ -36,6 +37,7 @@ import numpy as np
 import pyamg
 import scipy.sparse
 import scipy.sparse.linalg
+import skimage.data
 import tensorflow as tf
 
 import deepam_tf
@@ -49,45 +51,37 @@ TOLERANCES = tuple(10.0 ** -(0.5 * k) for k in range(1, 15))
 CAPPED_STEPS = 1500
 DIFFUSION_STEPS = 20_000
 
-# Where to paint, as shares of the height and width of Middlebury's motorcycle: from, to.
+# Where to paint, as shares of the height and width of scikit-image's astronaut: from, to.
 SCRIBBLES = (
-    ((0.37, 0.555), (0.45, 0.615)),  # red: tank, side, tail, fender, box
-    ((0.45, 0.300), (0.53, 0.380)),
-    ((0.43, 0.190), (0.43, 0.230)),
-    ((0.56, 0.770), (0.58, 0.830)),
-    ((0.40, 0.755), (0.47, 0.800)),
-    ((0.37, 0.240), (0.40, 0.340)),  # black and gray: seat, tyres, metal, lamp, handlebars
-    ((0.62, 0.183), (0.75, 0.225)),
-    ((0.52, 0.200), (0.49, 0.260)),
-    ((0.66, 0.885), (0.82, 0.905)),
-    ((0.66, 0.480), (0.54, 0.570)),
-    ((0.63, 0.250), (0.66, 0.330)),
-    ((0.65, 0.740), (0.72, 0.760)),
-    ((0.31, 0.720), (0.34, 0.740)),
-    ((0.25, 0.650), (0.27, 0.690)),
-    ((0.80, 0.100), (0.92, 0.400)),  # the floor
-    ((0.92, 0.550), (0.97, 0.800)),
-    ((0.60, 0.020), (0.72, 0.100)),
-    ((0.62, 0.930), (0.80, 0.970)),
-    ((0.78, 0.500), (0.80, 0.640)),
-    ((0.04, 0.080), (0.14, 0.200)),  # wood: wall, post, bench, shelf
-    ((0.10, 0.425), (0.30, 0.430)),
-    ((0.24, 0.110), (0.25, 0.340)),
-    ((0.35, 0.100), (0.33, 0.180)),
-    ((0.05, 0.490), (0.06, 0.660)),
-    ((0.40, 0.075), (0.55, 0.075)),
-    ((0.10, 0.720), (0.17, 0.780)),  # cardboard
-    ((0.16, 0.810), (0.17, 0.840)),
-    ((0.43, 0.850), (0.50, 0.900)),
-    ((0.04, 0.270), (0.16, 0.370)),  # white: board, tub
-    ((0.30, 0.250), (0.32, 0.330)),
-    ((0.305, 0.770), (0.31, 0.820)),
-    ((0.21, 0.480), (0.22, 0.640)),  # the blue of the shelf's beams
-    ((0.01, 0.480), (0.01, 0.680)),
-    ((0.10, 0.940), (0.50, 0.945)),
-    ((0.14, 0.545), (0.17, 0.555)),  # a yellow can, two lamps
-    ((0.255, 0.768), (0.265, 0.775)),
-    ((0.37, 0.635), (0.385, 0.640)),
+    ((0.65, 0.12), (0.92, 0.22)),  # the suit
+    ((0.56, 0.15), (0.62, 0.28)),
+    ((0.60, 0.35), (0.88, 0.42)),
+    ((0.55, 0.62), (0.63, 0.66)),
+    ((0.76, 0.53), (0.84, 0.54)),
+    ((0.47, 0.18), (0.49, 0.22)),
+    ((0.20, 0.40), (0.32, 0.44)),  # skin
+    ((0.22, 0.50), (0.26, 0.51)),
+    ((0.06, 0.42), (0.12, 0.55)),  # hair
+    ((0.13, 0.32), (0.20, 0.33)),
+    ((0.15, 0.56), (0.20, 0.56)),
+    ((0.10, 0.20), (0.30, 0.22)),  # the wall
+    ((0.05, 0.64), (0.45, 0.66)),
+    ((0.20, 0.93), (0.48, 0.95)),
+    ((0.16, 0.03), (0.20, 0.09)),  # the flag
+    ((0.30, 0.07), (0.36, 0.12)),
+    ((0.47, 0.02), (0.60, 0.06)),
+    ((0.34, 0.03), (0.42, 0.08)),
+    ((0.40, 0.14), (0.43, 0.17)),
+    ((0.10, 0.79), (0.30, 0.84)),  # the tank and the shuttle
+    ((0.20, 0.76), (0.40, 0.77)),
+    ((0.12, 0.87), (0.38, 0.88)),
+    ((0.40, 0.42), (0.44, 0.48)),  # black: collar, helmet, table
+    ((0.80, 0.60), (0.92, 0.72)),
+    ((0.58, 0.80), (0.63, 0.95)),
+    ((0.70, 0.88), (0.80, 0.93)),  # white and blue: the helmet's rim, straps, patches
+    ((0.70, 0.52), (0.85, 0.52)),
+    ((0.70, 0.31), (0.80, 0.38)),
+    ((0.69, 0.57), (0.72, 0.62)),
 )
 
 
@@ -357,7 +351,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.edge_aware", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--part", choices=["pictures", "cost"], required=True)
+    parser.add_argument("--part", choices=["pictures", "depth", "cost"], required=True)
     parser.add_argument("--data", type=pathlib.Path, help="folder with rgb/ and depth/")
     parser.add_argument("--name", default="motorcycle", help="which of its pictures")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/edge_aware"))
@@ -366,13 +360,17 @@ def main(argv: list[str] | None = None) -> int:
     if args.part == "cost":
         measure(args.size)
         return 0
+    if args.part == "depth" and args.data is None:
+        parser.error("--part depth needs --data, a folder with rgb/ and depth/")
     functions = page_functions()
-    if args.data is None:
-        parser.error("--part pictures needs --data, a folder with rgb/ and depth/")
     args.out.mkdir(parents=True, exist_ok=True)
-    image = _reduced(_read(args.data, "rgb", args.name)[..., :3].astype(np.float32), args.size)
-    figure = depth_picture(image, _read(args.data, "depth", args.name)[..., 0], functions["filled"])
-    _save(figure, args.out / "edges_depth.png")
+    if args.part == "depth":
+        image, depth = (_read(args.data, kind, args.name) for kind in ("rgb", "depth"))
+        image = _reduced(image[..., :3].astype(np.float32), args.size)
+        figure = depth_picture(image, depth[..., 0], functions["filled"])
+        _save(figure, args.out / "edges_depth.png")
+        return 0
+    image = _reduced((skimage.data.astronaut() / 255).astype(np.float32), args.size)
     _save(colour_picture(image, functions["colourised"]), args.out / "edges_colour.png")
     _save(smoothing_picture(image, functions["smoothed"]), args.out / "edges_smoothing.png")
     return 0
