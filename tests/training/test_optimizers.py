@@ -2,20 +2,22 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import deepam_tf
 from training.fit.optimizers import ConvMuon
 
 
-def test_muon_orthogonalises_hidden_kernels_and_leaves_the_rest_to_adam(rng):
-    layer = deepam_tf.AggregationNetwork(filters=16, depth=3)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_muon_orthogonalises_hidden_kernels_and_leaves_the_rest_to_adam(rng, dtype):
+    layer = deepam_tf.AggregationNetwork(filters=16, depth=3, dtype=dtype)
     layer.build((None, None, None, 1))
     optimizer = ConvMuon(0.1, weight_decay=0.0, adam_weight_decay=0.0, momentum=0.0)
     optimizer.build(layer.trainable_variables)
     before = {v.path: np.asarray(v).copy() for v in layer.trainable_variables}
     gradients = [
-        tf.constant(rng.normal(size=v.shape), tf.float32) for v in layer.trainable_variables
+        tf.constant(rng.normal(size=v.shape), dtype) for v in layer.trainable_variables
     ]
     optimizer.apply(gradients, layer.trainable_variables)
     for variable in layer.trainable_variables:

@@ -56,6 +56,21 @@ def test_the_truth_is_a_better_order_than_noise_and_the_oracle_the_best(rng):
     assert own.coverage(0.8) == pytest.approx(0.8, abs=0.01)
 
 
+def test_the_likelihood_is_of_all_pictures_whatever_their_sizes_and_order(rng):
+    images = []
+    for size, factor in ((300, 0.1), (2000, 30.0)):
+        stddev = factor * np.exp(rng.normal(size=size))
+        images.append((t_errors(rng, stddev, 5.0), stddev, {}))
+    scores = calibration.score(images, 5.0)
+    densities = [
+        scipy.stats.t.logpdf(errors, 5.0, scale=stddev * np.sqrt(3 / 5))
+        for errors, stddev, _ in images
+    ]
+    assert scores.nll == pytest.approx(-np.concatenate(densities).mean(), rel=1e-5)
+    turned = calibration.score(images[::-1], 5.0)
+    assert (turned.nll, turned.laplace_nll) == pytest.approx((scores.nll, scores.laplace_nll))
+
+
 def test_sparsification_of_a_constant_error_is_flat():
     curve = calibration.sparsification(np.ones(100), np.arange(100.0))
     np.testing.assert_allclose(curve, 1)

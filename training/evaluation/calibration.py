@@ -168,13 +168,13 @@ def score(images: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]], df
     curves: dict[str, list[np.ndarray]] = {}
     chance = []
     rng = np.random.default_rng(0)
-    for errors, own_stddev, others in images:
-        orders = {"oracle": np.abs(errors), "stddev": own_stddev, **others}
+    for image_errors, image_stddev, others in images:
+        orders = {"oracle": np.abs(image_errors), "stddev": image_stddev, **others}
         for name, order in orders.items():
-            curves.setdefault(name, []).append(sparsification(errors, order))
-        drawn = own_stddev * rng.standard_t(df, own_stddev.shape)
+            curves.setdefault(name, []).append(sparsification(image_errors, order))
+        drawn = image_stddev * rng.standard_t(df, image_stddev.shape)
         best = sparsification(drawn, np.abs(drawn))
-        chance.append(area(sparsification(drawn, own_stddev)) - area(best))
+        chance.append(area(sparsification(drawn, image_stddev)) - area(best))
     means = {name: np.mean(values, axis=0) for name, values in curves.items()}
     scale = np.abs(errors).mean(dtype=np.float64)
     return Scores(

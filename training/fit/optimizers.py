@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import keras
@@ -51,8 +52,13 @@ class ConvMuon(keras.optimizers.Muon):
         self.assign_add(m, ops.add(gradient, m * (self.momentum - 1)))
         direction = ops.add(gradient, self.momentum * m) if self.nesterov else m
         matrix = ops.reshape(direction, (-1, variable.shape[-1]))
-        update = self.lr_adjust(lr * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
+        rate = ops.cast(lr, variable.dtype)
+        update = self.lr_adjust(rate * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
         self.assign_sub(variable, ops.reshape(update, variable.shape))
+
+    def lr_adjust(self, x):
+        # Keras's factor is a tensor of float32, whatever the weights are.
+        return x if self.rms_rate is None else x * (self.rms_rate * math.sqrt(max(x.shape)))
 
     def get_config(self):
         return {**super().get_config(), "min_maps": self.min_maps}
