@@ -16,9 +16,7 @@ def test_muon_orthogonalises_hidden_kernels_and_leaves_the_rest_to_adam(rng, dty
     optimizer = ConvMuon(0.1, weight_decay=0.0, adam_weight_decay=0.0, momentum=0.0)
     optimizer.build(layer.trainable_variables)
     before = {v.path: np.asarray(v).copy() for v in layer.trainable_variables}
-    gradients = [
-        tf.constant(rng.normal(size=v.shape), dtype) for v in layer.trainable_variables
-    ]
+    gradients = [tf.constant(rng.normal(size=v.shape), dtype) for v in layer.trainable_variables]
     optimizer.apply(gradients, layer.trainable_variables)
     for variable in layer.trainable_variables:
         step = np.asarray(variable) - before[variable.path]
