@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Half of the time goes into building graphs, which takes one core: files of tests side by side.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test slow browser lint notebooks docs clean
 
@@ -9,10 +11,10 @@ demo: $(VENV)/.library
 	$(BIN)/deepam demo deepam-demo.png
 
 test: $(VENV)/.developer
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 slow: $(VENV)/.developer
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 # Needs chromium and its driver, which no Python package brings.
 browser: $(VENV)/.developer

@@ -1,8 +1,9 @@
 """Export and verify every set of weights that comes with the package.
 
     python -m export.pretrained OUT
+    python -m export.pretrained OUT denoise_gray fuse_nir
 
-makes `OUT/NAME/1` for each, or the next version where there is one.
+makes `OUT/NAME/1` for each, or the next version where there is one; with names, for those alone.
 """
 
 from __future__ import annotations
@@ -26,10 +27,17 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m export.pretrained", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("out", type=pathlib.Path, help="folder of the served models")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="weights (default: all)")
     args = parser.parse_args(argv)
+    unknown = sorted(set(args.names) - set(list_pretrained()))
+    if unknown:
+        parser.error(
+            f"Weights must be among those that come with the package. Received: {unknown[0]!r}. "
+            f"Take of {', '.join(list_pretrained())}."
+        )
     good = True
     try:
-        for name in list_pretrained():
+        for name in args.names or list_pretrained():
             folder = save(load_model(name), args.out / name)
             print(describe(folder))
             good &= print_checks(folder)

@@ -50,6 +50,7 @@ def test_example_runs(number, tmp_path, monkeypatch, rng):
             assert np.all(np.isfinite(names[result]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "README.md" and blocks(page)])
 def test_examples_of_the_docs_run(page, tmp_path, monkeypatch, rng):
     monkeypatch.chdir(tmp_path)

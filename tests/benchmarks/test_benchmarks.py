@@ -52,6 +52,7 @@ def test_figures_of_joint_restoration_are_drawn(tmp_path, monkeypatch, number, t
     assert joint_figures.main([*arguments, "--names", "b"]) == 2
 
 
+@pytest.mark.slow
 def test_a_network_told_the_map_does_better_than_one_told_a_level(tmp_path, capsys):
     from benchmarks import sensor_noise
 
@@ -110,6 +111,7 @@ def test_the_busiest_detail_is_found(rng):
     assert image[figures._busiest(image, 100)].shape == (60, 60, 1)
 
 
+@pytest.mark.slow
 def test_figure_6_shows_every_denoiser(tmp_path, monkeypatch):
     from benchmarks import figures
 

@@ -32,10 +32,12 @@ def answers(model, size=(2, 13, 18)):
 @pytest.mark.parametrize(
     "arguments",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.slow),
         {"pixel_unshuffle": 2, "residual": True, "noise_level": True},
-        {"image_channels": 3, "guide_channels": 3, "mask": True},
-        {"guide_channels": 1, "guidance": "early"},
+        pytest.param(
+            {"image_channels": 3, "guide_channels": 3, "mask": True}, marks=pytest.mark.slow
+        ),
+        pytest.param({"guide_channels": 1, "guidance": "early"}, marks=pytest.mark.slow),
         {"levels": 3, "edge_weights": True, "depth": 8, "guide_channels": 1, "pixel_unshuffle": 2},
     ],
 )
@@ -50,6 +52,7 @@ def test_folding_changes_nothing_but_the_batch_normalisation(rng, arguments):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", deepam_tf.list_pretrained())
 def test_shipped_weights_agree(name):
     model = deepam_tf.load_pretrained(name)

@@ -78,7 +78,13 @@ def pictures():
 PICTURES = pictures()
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if "little endian" in name else [])
+        for name in PICTURES
+    ],
+)
 def test_decoding_agrees_with_the_command_line(name, tmp_path):
     path = tmp_path / "file.png"
     path.write_bytes(PICTURES[name])

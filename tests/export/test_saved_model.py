@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 import deepam_tf
-from export import saved_model, verify
+from export import pretrained, saved_model, verify
 from export.graph import artefact, saving, sources
 from export.graph.verification import verify as verified
 
@@ -29,6 +29,7 @@ def test_an_export_verifies(served):
         assert needed in names
 
 
+@pytest.mark.slow
 def test_card_has_signatures_and_what_is_fixed(served):
     card = json.loads((served / "tiny" / "1" / EXTRA / artefact.CARD).read_text())
     assert card["export"]["rtol"] == 1e-5
@@ -196,9 +197,10 @@ def test_a_guided_model_with_a_mask_verifies(tmp_path):
 
 
 @pytest.mark.slow
-def test_one_command_exports_and_verifies_all_weights(tmp_path):
+def test_one_command_exports_and_verifies_the_weights_of_each_job(tmp_path):
+    names = ["denoise_gray", "fuse_nir", "upsample_depth"]
     done = subprocess.run(
-        [sys.executable, "-m", "export.pretrained", str(tmp_path)],
+        [sys.executable, "-m", "export.pretrained", str(tmp_path), *names],
         capture_output=True,
         text=True,
         check=False,
@@ -206,4 +208,17 @@ def test_one_command_exports_and_verifies_all_weights(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FAILED" not in done.stdout
     made = sorted(path.parent.parent.name for path in tmp_path.glob("*/1/saved_model.pb"))
-    assert made == deepam_tf.list_pretrained()
+    assert made == names
+
+
+def test_exports_of_all_weights_are_the_default_and_of_none_unknown(tmp_path, monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(pretrained, "load_model", lambda name: name)
+    monkeypatch.setattr(pretrained, "save", lambda name, folder: made.append((name, folder)))
+    monkeypatch.setattr(pretrained, "describe", lambda folder: "")
+    monkeypatch.setattr(pretrained, "print_checks", lambda folder: True)
+    assert pretrained.main([str(tmp_path)]) == 0
+    assert made == [(name, tmp_path / name) for name in deepam_tf.list_pretrained()]
+    with pytest.raises(SystemExit):
+        pretrained.main([str(tmp_path), "denoise_grey"])
+    assert "Received: 'denoise_grey'" in capsys.readouterr().err

@@ -46,6 +46,7 @@ def test_evaluation_by_hand(rng):
         assert by_name[name, "half"].psnr == pytest.approx(-10 * np.log10(mse), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_evaluation_command_writes_protocol_and_scores(tmp_path, folder, capsys):
     out = tmp_path / "new" / "scores.csv"
     command = ["--data", str(folder), "--sigma", "25", "--ensemble", "--out", str(out)]
@@ -65,6 +66,7 @@ def test_evaluation_command_writes_protocol_and_scores(tmp_path, folder, capsys)
     assert 0 < abs(np.mean(mean) - np.mean(ours)) < 0.5
 
 
+@pytest.mark.slow
 def test_colour_is_restored_channel_by_channel_where_a_model_has_one(tmp_path, folder, rng):
     for i in range(2):
         image = cv2.GaussianBlur(rng.uniform(0, 255, (32, 36, 3)), (0, 0), 3)
@@ -90,6 +92,7 @@ def test_colour_is_restored_channel_by_channel_where_a_model_has_one(tmp_path, f
     assert evaluate.main(command) == 2
 
 
+@pytest.mark.slow
 def test_paper_tables_measure_what_ships_beside_the_papers_figures(
     tmp_path, folder, capsys, monkeypatch
 ):

@@ -97,6 +97,7 @@ def test_crops_of_pairs_stay_aligned(tmp_path, rng):
     np.testing.assert_allclose(target["restored"][..., :1], inputs["guide"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_depth_is_learnt_and_measured_in_one_scale_for_all_maps(rng):
     config = replace(CONFIGS["depth"], {
         "run.loss": "cauchy", "run.loss_scale": 0.01, "run.iterate_loss_weight": 0.0,
@@ -196,6 +197,7 @@ def test_every_shard_holds_an_example_and_can_be_read_by_others(tmp_path, folder
     assert {path.stat().st_mode & 0o777 for path in written} == {0o644}
 
 
+@pytest.mark.slow
 def test_the_store_of_pictures_stays_on_the_host():
     """Where a second device is the default, as a GPU is, the pictures are not on it."""
     printed = helpers.run_python(

@@ -32,6 +32,7 @@ def events(folder):
     return found
 
 
+@pytest.mark.slow
 def test_solver_pictures_and_settings_are_in_the_log(run):
     folder, config = run
     log = events(folder / "logs" / "validation")

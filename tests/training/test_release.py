@@ -44,6 +44,7 @@ def test_statistics_are_means_over_the_batches(rng):
     assert layer.normalizations[0].momentum == 0.99
 
 
+@pytest.mark.slow
 def test_release_of_what_cannot_be_judged_writes_nothing(
     tmp_path, folder, images, monkeypatch, capsys
 ):

@@ -59,6 +59,7 @@ def same(a, b):
     tf.nest.map_structure(np.testing.assert_array_equal, a, b)
 
 
+@pytest.mark.slow
 def test_going_on_at_any_batch_gives_the_batches_that_would_have_come(shards):
     examples, config = opened(shards, buffer_bytes=6000)  # groups of two pictures or so
     whole = list(make_batches(examples, config, TASK, 0).take(90))
@@ -99,6 +100,7 @@ def test_groups_fit_into_their_part_of_the_buffer(rng):
     assert (late.first, late.end) == (groups[50].first + 1, groups[50].end)
 
 
+@pytest.mark.slow
 def test_streams_have_shards_of_their_own_whoever_reads_them(shards):
     examples, config = opened(shards, **{"data.streams": 4})
     whole = make_batches(examples, config, TASK, 3).take(5)

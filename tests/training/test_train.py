@@ -79,6 +79,7 @@ def test_model_for_every_noise_level_trains_and_goes_on(tmp_path, images):
     np.testing.assert_array_equal(loaded(x)["restored"], model(x)["restored"])
 
 
+@pytest.mark.slow
 def test_what_is_new_may_learn_alone(tmp_path, images):
     """What the model to start from has stays as it is to the last bit, after two starts too."""
     grown = {"model.depth": 8, "model.levels": 2, "model.edge_weights": True}
@@ -147,6 +148,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, images, monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6, err_msg=a.path)
 
 
+@pytest.mark.slow
 def test_a_run_can_end_with_the_mean_of_its_weights(tmp_path, images):
     def weights(num_steps, average):
         changes = {"run.num_steps": num_steps, "run.steps_per_epoch": 1}
@@ -163,6 +165,7 @@ def test_a_run_can_end_with_the_mean_of_its_weights(tmp_path, images):
         assert w1.ndim < 4 or np.abs(w3 - w1).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_intermediate_results_carry_a_loss(images):
     config, task = replace(TINY, {"model.num_iterations": 3}), find_task("denoise")
     trainer = make_trainer(make_model(config, task), config, task)
@@ -231,6 +234,7 @@ def test_bad_folders_end_with_one_line(tmp_path, folder, capsys):
     assert "at least 4096 pixels a side" in err
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_own_recipe_alone(tmp_path, images):
     run.train(replace(TINY, {"run.num_steps": 2}), images, NONE, tmp_path, verbose=0)
     other = replace(TINY, {"model.num_iterations": 2, "run.seed": 3})
@@ -357,6 +361,7 @@ def test_a_run_can_start_from_another(tmp_path, images):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_so_and_stays_as_it_is(tmp_path, images, capsys):
     config = replace(TINY, {"run.num_steps": 2})
     trained = run.train(config, images, NONE, tmp_path, verbose=0)
@@ -372,6 +377,7 @@ def test_a_finished_run_says_so_and_stays_as_it_is(tmp_path, images, capsys):
     assert (tmp_path / "model.keras").exists()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_data_and_the_weights_it_began_with(tmp_path, images):
     config = replace(TINY, {"run.num_steps": 2})
     run.train(config, images, NONE, tmp_path, verbose=0)
@@ -410,6 +416,7 @@ def test_a_finished_run_under_a_strategy(tmp_path, images):
 NOISY = {"data.supervision": "noisy", "data.sigma": 20.0, "run.loss": "l2"}
 
 
+@pytest.mark.slow
 def test_noisy_pictures_alone_train_and_are_validated_without_truth(tmp_path, images):
     config = replace(TINY, {**NOISY, "optimizer.average": 0.9})
     run.train(config, images, images.pick([0]), tmp_path / "run", verbose=0)

@@ -51,6 +51,7 @@ def test_weights_of_another_architecture_are_refused():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "grown",
     [{"levels": 2}, {"edge_weights": True}, {"levels": 3, "edge_weights": True}],

@@ -23,6 +23,7 @@ def small(path, tmp_path, size=40):
     return out
 
 
+@pytest.mark.slow
 def test_a_picture_is_what_the_command_writes(files, tmp_path):
     source = small(files["denoise"][1][0], tmp_path)
     steps = []
@@ -35,6 +36,7 @@ def test_a_picture_is_what_the_command_writes(files, tmp_path):
         assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape == (40, 40, 3)
 
 
+@pytest.mark.slow
 def test_doubt_is_what_the_command_draws_and_changes_nothing(tmp_path, rng):
     source, out = tmp_path / "gray.png", tmp_path / "command.png"
     cv2.imwrite(str(source), np.uint8(np.clip(128 + 20 * rng.normal(size=(40, 48)), 0, 255)))

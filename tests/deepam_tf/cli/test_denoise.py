@@ -54,6 +54,7 @@ def test_installed_command_restores_a_photograph_and_is_quiet(tmp_path, scene):
     assert restored[14:26, 20:35].std() < 0.4 * scene[14:26, 20:35].std()
 
 
+@pytest.mark.slow
 def test_installed_command_reports_a_bad_file_in_one_line(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     done = run("denoise", tmp_path / "bad.png", tmp_path / "out.png")
@@ -72,6 +73,7 @@ def test_version_and_python_m():
     assert done.stdout == f"deepam {deepam_tf.__version__}\n"
 
 
+@pytest.mark.slow
 def test_depth_colour_and_alpha_are_kept(tmp_path, capsys, scene):
     color16 = np.stack([scene, scene[::-1], scene[:, ::-1]], -1).astype(np.uint16) * 257
     alpha = np.arange(color16[..., 0].size, dtype=np.uint16).reshape(color16.shape[:2])
@@ -84,6 +86,7 @@ def test_depth_colour_and_alpha_are_kept(tmp_path, capsys, scene):
     assert np.abs(after.pixels - before.pixels).mean() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["deepam", "tv"])
 def test_ensemble_is_the_mean_over_orientations(tmp_path, capsys, scene, method):
     cv2.imwrite(str(tmp_path / "a.png"), scene)
@@ -111,6 +114,7 @@ def test_ensemble_is_the_mean_over_orientations(tmp_path, capsys, scene, method)
         assert np.abs(once - mean).max() > 1 / 255
 
 
+@pytest.mark.slow
 def test_bfloat16_changes_less_than_the_noise_leaves(tmp_path, capsys, scene):
     cv2.imwrite(str(tmp_path / "a.png"), scene)
     arguments = ["denoise", tmp_path / "a.png", tmp_path / "b.png", "--sigma", 25]
@@ -190,6 +194,7 @@ def test_nothing_is_overwritten_without_force(tmp_path, capsys, scene):
     assert path.read_bytes() != before
 
 
+@pytest.mark.slow
 def test_colour_and_gray_take_weights_of_their_own(tmp_path, capsys, monkeypatch, scene, rng):
     """A gray picture in a colour file counts as gray: its noise is the same in all channels."""
     loaded = []
@@ -215,6 +220,7 @@ def test_colour_and_gray_take_weights_of_their_own(tmp_path, capsys, monkeypatch
     assert loaded[1:] == ["denoise_color"]  # the others are there already
 
 
+@pytest.mark.slow
 def test_a_level_the_weights_do_not_cover_is_said(tmp_path, capsys, scene):
     cv2.imwrite(str(tmp_path / "a.png"), scene)
     files = tmp_path / "a.png", tmp_path / "b.png"
@@ -328,6 +334,7 @@ def test_completions_do_not_wait_for_tensorflow(tmp_path):
     assert printed.split() == ["0", "0", "False"]
 
 
+@pytest.mark.slow
 def test_demo_does_not_overwrite_photographs(tmp_path, capsys, scene):
     cv2.imwrite(str(tmp_path / "photo.png"), scene)
     assert in_process(capsys, "demo", tmp_path / "photo.png")[0] == 2
@@ -341,6 +348,7 @@ def test_paths_are_printed_as_they_are(tmp_path, capsys, scene):
     assert out.strip().endswith(str(target))
 
 
+@pytest.mark.slow
 def test_demo_restores_and_draws(tmp_path, capsys):
     code, out, _ = in_process(capsys, "demo", tmp_path / "demo.png")
     assert code == 0

@@ -65,6 +65,7 @@ def test_upsample_keeps_the_unit_and_reports_holes(run, files):
     assert np.abs(restored[4:-8, 4:-8] - depth[4:-8, 4:-8]).max() < 0.05 * np.ptp(depth)
 
 
+@pytest.mark.slow
 def test_upsample_takes_floats_masks_and_maps_on_the_guides_grid(run, files):
     depth, folder = files
     full = depth / 1000
@@ -84,6 +85,7 @@ def test_upsample_takes_floats_masks_and_maps_on_the_guides_grid(run, files):
     assert np.abs(restored - depth / 1000).max() < 0.1 * np.ptp(depth) / 1000
 
 
+@pytest.mark.slow
 def test_a_guide_of_another_size_is_resized_only_where_allowed(run, files):
     _, folder = files
     cv2.imwrite(str(folder / "large.png"), np.zeros((100, 120, 3), np.uint8))
@@ -98,6 +100,7 @@ def test_a_guide_of_another_size_is_resized_only_where_allowed(run, files):
     assert cv2.imread(str(folder / "out.png"), cv2.IMREAD_UNCHANGED).shape == (32, 48)
 
 
+@pytest.mark.slow
 def test_fractions_and_scales_of_their_own_along_each_side(run, files):
     depth, folder = files
     for low, arguments, said in (
@@ -119,6 +122,7 @@ def test_fractions_and_scales_of_their_own_along_each_side(run, files):
             np.testing.assert_array_equal(restored[1::3, 1::3], low)  # kept to the last digit
 
 
+@pytest.mark.slow
 def test_what_a_sensor_calls_nothing_is_no_depth_and_is_said(run, files):
     depth, folder = files
     low = depth[4::8, 4::8].astype(np.uint16)
@@ -135,6 +139,7 @@ def test_what_a_sensor_calls_nothing_is_no_depth_and_is_said(run, files):
     assert f"holes filled: {100 * 2 / 24:.3g} %" in out
 
 
+@pytest.mark.slow
 def test_heights_stay_heights(run, files):
     depth, folder = files
     heights = (depth - 1000).astype(np.float32)
@@ -151,6 +156,7 @@ def test_heights_stay_heights(run, files):
     assert b"element vertex 1536" in (folder / "cloud.ply").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_confidence_counts(run, files):
     depth, folder = files
     low = depth[4::8, 4::8].copy()
@@ -169,6 +175,7 @@ def test_a_confidence_counts(run, files):
     assert "confidence counted from 0 to 2" in err
 
 
+@pytest.mark.slow
 def test_exif_turns_both_halves_of_a_pair_or_neither(run, files):
     _, folder = files
     guide = Image.open(folder / "guide.png")
@@ -260,6 +267,7 @@ def told(files, monkeypatch, run):
     return run
 
 
+@pytest.mark.slow
 def test_deviations_of_depth_have_its_unit(told, files):
     depth, folder = files
     arguments = [folder / "low.png", folder / "guide.png", folder / "out.png"]
@@ -271,6 +279,7 @@ def test_deviations_of_depth_have_its_unit(told, files):
     assert np.load(folder / "std.npy").shape == depth.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".npy"])
 def test_values_below_a_confidence_are_left_out(told, files, suffix):
     depth, folder = files

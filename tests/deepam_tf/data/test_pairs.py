@@ -21,6 +21,7 @@ def depth_pair(number=0, dtype=np.uint8, size=(40, 36)):
     return depth, guide
 
 
+@pytest.mark.slow
 def test_depth_guide_and_target_move_alike():
     depth, guide = depth_pair()
     depth[5:9, 20:30] = 0
@@ -35,6 +36,7 @@ def test_depth_guide_and_target_move_alike():
     np.testing.assert_array_equal(w["restored"], true > 0)
 
 
+@pytest.mark.slow
 def test_measured_pixels_have_the_true_value():
     for x, y, _ in data.depth_crops([depth_pair()], scale=(1, 4, 8), **OPTIONS).take(10):
         at_sample = x["mask"].numpy() == 1
@@ -169,6 +171,7 @@ def test_the_source_of_every_crop_can_be_named():
     assert share == pytest.approx(positions[3] / positions.sum(), abs=0.1)
 
 
+@pytest.mark.slow
 def test_crops_with_something_to_learn_are_taken_first(rng):
     steps = np.full([64, 64, 1], 40, np.uint8)
     steps[:, rng.integers(0, 64, 12)] = 200

@@ -55,6 +55,7 @@ def test_noise_has_the_level_asked_for_and_is_new_for_every_sample():
     assert np.abs(correlation).max() < 0.08
 
 
+@pytest.mark.slow
 def test_same_seed_same_samples_and_another_seed_others():
     images = [coordinates(20, 30)]
     first, again, other = (

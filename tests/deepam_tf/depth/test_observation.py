@@ -78,6 +78,7 @@ def test_a_guide_of_other_proportions_has_no_scale():
     assert infer_scale((192, 256), (1440, 1920)) == 7.5
 
 
+@pytest.mark.slow
 def test_samples_of_no_confidence_are_holes_and_of_full_confidence_are_kept():
     depth = ramp(12, 16)
     wrong = depth.copy()

@@ -62,9 +62,14 @@ def test_a_share_of_the_way_is_near_and_the_middle_stays(share):
     low = tf.constant([[0.2, 0.2, 0.7, 0.7]] * 3, tf.float32)[..., tf.newaxis]
     way = np.linspace(-0.2, 1.2, 41, dtype=np.float32)[:, None, None, None]
     image = tf.constant(0.2 + 0.5 * way * np.ones([12, 16, 1], np.float32))
-    snapped = tf.map_fn(
-        lambda x: planes.snap_to_planes(x, low, tf.ones_like(low), 4, share=share), image
-    )
+
+    @tf.function
+    def snap_each(images):
+        return tf.map_fn(
+            lambda x: planes.snap_to_planes(x, low, tf.ones_like(low), 4, share=share), images
+        )
+
+    snapped = snap_each(image)
     beside = snapped[:, 6, 8, 0]  # a sample of either surface touches this pixel
     way = way.ravel()
     decided = np.where(way <= share + 1e-6, 0.2, np.where(way >= 1 - share - 1e-6, 0.7, np.nan))

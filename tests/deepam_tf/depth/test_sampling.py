@@ -124,6 +124,7 @@ def test_unknown_samples_do_not_matter(rng):
     assert np.sum(mask == 1) == np.sum(valid)
 
 
+@pytest.mark.slow
 def test_holes_are_filled_without_new_extremes(rng):
     image = rng.uniform(1, 2, size=(12, 15, 1)).astype(np.float32)
     valid = np.ones_like(image)

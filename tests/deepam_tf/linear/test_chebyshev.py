@@ -97,6 +97,7 @@ def test_agrees_with_a_direct_solver(rng, shape, maps, edges):
     np.testing.assert_allclose(u, expected, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edges", [False, True])
 def test_derivatives_are_those_of_conjugate_gradients(rng, edges):
     arguments = problem(rng, (2, 6, 5, 2), 2)
@@ -137,7 +138,7 @@ def test_second_derivative_is_that_of_conjugate_gradients(rng):
     np.testing.assert_allclose(second("chebyshev"), second("cg"), rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_same_steps_and_answers_in_a_function_of_unknown_sizes(rng, jit_compile):
     signature = [tf.TensorSpec([None, None, None, n], tf.float64) for n in (2, 4, 1)]
 
@@ -168,6 +169,7 @@ def test_float32_keeps_the_digits_that_conjugate_gradients_keep(rng):
     assert np.abs(ours - exact).max() <= max(2 * np.abs(theirs - exact).max(), 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preconditioner", ["jacobi", "multigrid"])
 def test_what_would_take_too_many_steps_is_left_to_conjugate_gradients(rng, preconditioner):
     f, v, gamma = problem(rng, (3, 24, 40, 1), low=0.3)
@@ -191,7 +193,7 @@ def test_what_would_take_too_many_steps_is_left_to_conjugate_gradients(rng, prec
     assert not np.any(result.x[1])
 
 
-@pytest.mark.parametrize("which", [0, 2])
+@pytest.mark.parametrize("which", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_nan_stays_in_its_image(rng, which):
     arguments = problem(rng)
     solve = tf.function(functools.partial(chebyshev, preconditioner="jacobi"))

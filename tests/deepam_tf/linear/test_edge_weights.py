@@ -66,7 +66,9 @@ def test_solution_has_the_least_energy(rng):
         assert np.all(other > least)
 
 
-@pytest.mark.parametrize(("gamma_maps", "weight_maps"), [(1, 2), (2, 4)])
+@pytest.mark.parametrize(
+    ("gamma_maps", "weight_maps"), [pytest.param(1, 2, marks=pytest.mark.slow), (2, 4)]
+)
 def test_gradient_is_that_of_finite_differences(rng, gamma_maps, weight_maps):
     arguments = weighted(rng, (1, 3, 4, 2), gamma_maps, weight_maps, low=0.2)
     arguments[3][0, 1, 1] = 0.0  # cut, and not cut off
@@ -76,6 +78,7 @@ def test_gradient_is_that_of_finite_differences(rng, gamma_maps, weight_maps):
         np.testing.assert_allclose(a, b, atol=1e-6 * abs(b).max())
 
 
+@pytest.mark.slow
 def test_second_derivative_is_that_of_finite_differences(rng):
     @tf.function
     def first(*arguments):
@@ -90,7 +93,7 @@ def test_second_derivative_is_that_of_finite_differences(rng):
         np.testing.assert_allclose(a, b, atol=1e-5 * max(1, abs(b).max()))
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_same_answer_and_gradient_in_a_function_of_unknown_sizes(rng, jit_compile):
     def value_and_gradients(*arguments):
         with tf.GradientTape() as tape:

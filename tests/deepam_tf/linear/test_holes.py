@@ -46,9 +46,12 @@ def punched(rng, shape, maps=1, kind="smooth"):
     return truth, deepam_tf.image_gradient(truth).numpy(), gamma, hole
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["smooth", "noise", "checkerboard"])
-@pytest.mark.parametrize(("shape", "maps"), [((1, 128, 128, 1), 1), ((2, 64, 40, 1), 1)])
+@pytest.mark.parametrize(
+    ("shape", "maps"),
+    [pytest.param((1, 128, 128, 1), 1, marks=pytest.mark.slow), ((2, 64, 40, 1), 1)],
+)
 def test_what_stands_in_a_hole_does_not_matter(rng, dtype, shape, maps, kind):
     truth, v, gamma, hole = punched(rng, shape, maps, kind)
     answers = []
@@ -109,6 +112,7 @@ def test_derivatives_are_those_of_finite_differences(rng, bad):
             assert numeric == pytest.approx(exact[index], rel=1e-3, abs=1e-8)
 
 
+@pytest.mark.slow
 def test_second_derivatives_with_a_hole(rng):
     f, v, gamma = problem(rng, (1, 3, 3, 1))
     f[0, 1, 1], gamma[0, 1, 1] = 30.0, 0.0
@@ -127,6 +131,7 @@ def test_second_derivatives_with_a_hole(rng):
         np.testing.assert_allclose(a, b, atol=1e-5 * abs(b).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gamma_there", "bad"), [(1e-8, 65535.0), (1e-6, 255.0), (1e-5, 255.0)])
 def test_far_off_data_of_next_to_no_weight_hide_nothing(rng, gamma_there, bad):
     truth, v, gamma, hole = punched(rng, (1, 64, 64, 1))
@@ -137,6 +142,7 @@ def test_far_off_data_of_next_to_no_weight_hide_nothing(rng, gamma_there, bad):
         np.testing.assert_allclose(u, expected, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "pixels", "gamma_there"), [(256, 1, 1e-4), (512, 4, 1e-3)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_few_pixels_of_little_weight_hold_the_picture(rng, size, pixels, gamma_there, dtype):

@@ -30,7 +30,7 @@ def test_is_symmetric_and_positive_definite(rng, name, shape, maps):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_same_product_with_unknown_sizes(rng, name, jit_compile):
     @tf.function(
         jit_compile=jit_compile,
@@ -80,6 +80,7 @@ def solved(gamma, b, name):
     )
 
 
+@pytest.mark.slow
 def test_each_does_what_it_is_for(rng):
     def steps(gamma, name):
         b = tf.constant(np.random.default_rng(1).normal(size=(1, 32 * 32)))
@@ -98,7 +99,10 @@ def hole(shape, value=1.0):
     return gamma
 
 
-@pytest.mark.parametrize("size", [(16, 16), (64, 64), (129, 40), (3, 200)])
+@pytest.mark.parametrize(
+    "size",
+    [(16, 16), *(pytest.param(x, marks=pytest.mark.slow) for x in [(64, 64), (129, 40), (3, 200)])],
+)
 @pytest.mark.parametrize("kind", ["1e-6", "1e-4", "0.1", "hole", "log-uniform"])
 def test_multigrid_takes_a_dozen_steps_whatever_size_and_gamma(rng, size, kind):
     shape = (1, *size, 1)

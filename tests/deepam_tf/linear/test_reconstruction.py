@@ -38,7 +38,13 @@ def value_and_gradients(f, v, gamma, weights, **options):
     return u, *tape.gradient(loss, x)
 
 
-@pytest.mark.parametrize("name", GAMMAS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("0.1", "uniform") else pytest.mark.slow)
+        for name in GAMMAS
+    ],
+)
 def test_default_tolerance_in_float32_over_six_decades_of_gamma(rng, name):
     f, v, _ = problem(rng, (1, 32, 32, 1))
     gamma, weights = GAMMAS[name](rng, f.shape), rng.normal(size=f.shape)
@@ -119,7 +125,7 @@ def test_channels_do_not_mix(rng):
     ("jit_compile", "preconditioner"),
     [
         (False, "jacobi"),
-        (True, "jacobi"),
+        pytest.param(True, "jacobi", marks=pytest.mark.slow),
         pytest.param(False, "auto", marks=pytest.mark.slow),
         pytest.param(True, "auto", marks=pytest.mark.slow),
     ],
@@ -225,6 +231,7 @@ def test_hole_in_the_data_is_filled_from_the_gradients(rng):
     np.testing.assert_allclose(u, truth, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_hole_over_half_of_the_image_converges_in_float32(rng):
     f, v, gamma = (x.astype("float32") for x in problem(rng, (1, 256, 256, 1)))
     gamma[:, :, :128] = 0.0
@@ -233,6 +240,7 @@ def test_hole_over_half_of_the_image_converges_in_float32(rng):
     assert int(info.num_steps[0]) <= 14
 
 
+@pytest.mark.slow
 def test_gamma_zero_everywhere_is_refused_or_floored(rng):
     f, v, gamma = problem(rng, (2, 4, 4, 1))
     gamma[1] = 0.0
@@ -246,7 +254,7 @@ def test_gamma_zero_everywhere_is_refused_or_floored(rng):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if name == "auto" else [])
+        pytest.param(name, marks=[] if name in ("none", "jacobi") else pytest.mark.slow)
         for name in deepam_tf.preconditioners.NAMES
     ],
 )
@@ -274,6 +282,7 @@ def test_preconditioner_may_be_an_operator(rng):
         deepam_tf.reconstruct(f, v, gamma, preconditioner="jacoby")
 
 
+@pytest.mark.slow
 def test_a_good_guess_saves_steps_and_a_bad_one_costs_only_steps(rng):
     f, v, gamma = problem(rng, (2, 12, 12, 1), low=0.01, high=0.1)
     u = deepam_tf.reconstruct(f, v, gamma, rtol=1e-8)

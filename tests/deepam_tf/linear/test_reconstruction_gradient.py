@@ -24,6 +24,7 @@ def test_gradient_is_that_of_finite_differences(rng, gamma_maps):
         np.testing.assert_allclose(a, b, atol=1e-6 * abs(b).max())
 
 
+@pytest.mark.slow
 def test_second_derivative_is_that_of_finite_differences(rng):
     @tf.function
     def first(f, v, gamma):

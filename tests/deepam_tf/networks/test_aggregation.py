@@ -34,6 +34,7 @@ def test_the_guide_joins_after_the_third_convolution(rng):
     np.testing.assert_array_equal(blind[0][1], blind[1][1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance", ["joined", "early"])
 def test_the_guide_matters_and_its_network_learns(rng, guidance):
     x = inputs(rng)
@@ -63,6 +64,7 @@ def test_values_in_holes_reach_nothing_but_the_networks(rng):
     np.testing.assert_allclose(again, iterates["u_1"], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_guided_model_round_trip(rng):
     model = deepam_tf.DeepAM(
         2, guide_channels=3, mask=True, noise_level=True, pixel_unshuffle=2,
@@ -75,7 +77,7 @@ def test_guided_model_round_trip(rng):
     np.testing.assert_array_equal(model(x)["restored"], again(x)["restored"])
 
 
-@pytest.mark.parametrize("guidance", ["joined", "early"])
+@pytest.mark.parametrize("guidance", ["joined", pytest.param("early", marks=pytest.mark.slow)])
 def test_shift_invariance(rng, guidance):
     """What is added to the observation comes out again; what is added to the guide does not."""
     options = {"guide_channels": 3, "guidance": guidance, "mask": True, "pixel_unshuffle": 2}

@@ -56,6 +56,7 @@ def test_solves_take_the_weights_of_the_edges(rng):
         assert np.abs(iterates[f"u_{k}"] - unweighted).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_models_past_the_paper_make_the_round_trip(tmp_path, rng):
     model = _moved(deepam_tf.DeepAM(2, noise_level=True, pixel_unshuffle=2, **BEYOND), rng)
     x = {
@@ -162,6 +163,7 @@ def test_three_iterations_train_through_fit(rng, jit_compile):
     assert np.isfinite(history.history["loss"][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edge_weights", [False, True])
 def test_solves_compiled_with_a_tolerance_of_their_own_train_alike(rng, tmp_path, edge_weights):
     model = deepam_tf.DeepAM(2, rtol=1e-6, edge_weights=edge_weights, **SMALL)
@@ -226,6 +228,7 @@ def test_learns_two_images_by_heart(rng):
     assert history.history["loss"][-1] < 0.1 * np.abs(noisy - clean).mean()
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_training(rng):
     x = rng.uniform(size=(4, 8, 8, 1)).astype(np.float32)
 

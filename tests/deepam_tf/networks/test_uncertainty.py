@@ -47,6 +47,7 @@ def test_every_value_has_a_positive_deviation_and_is_restored_as_without(kind, r
     assert list(plain.output) == ["restored"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_of_a_batch_do_not_meet(kind, rng):
     model = model_of(kind)
@@ -111,6 +112,7 @@ def test_half_precision_keeps_the_head_in_single(rng):
         deepam_tf.UncertaintyHead(filters=0)
 
 
+@pytest.mark.slow
 def test_a_head_in_a_model_of_ones_own_learns(rng):
     u = keras.Input((None, None, 1))
     v = keras.Input((None, None, 2))

@@ -201,6 +201,7 @@ def test_wide_and_tall_images_have_the_same_determinant(rng):
     )
 
 
+@pytest.mark.slow
 def test_works_inside_a_function(rng):
     f, v, gamma = helpers.problem(rng, (1, 4, 5, 1))
 

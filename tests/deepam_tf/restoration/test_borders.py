@@ -42,7 +42,7 @@ def test_one_quiet_place_along_any_side_is_found_and_none_inside(rng, turns):
     assert has_quiet_rim(np.rot90(noisy, turns), np.full([1, 1, 1], 0.1))
 
 
-@pytest.mark.parametrize("sigma", [5, 25])
+@pytest.mark.parametrize("sigma", [pytest.param(5, marks=pytest.mark.slow), 25])
 @pytest.mark.parametrize("color", [(1.0, 0.0, 0.0), (0.7, 0.3, 0.5), (1.0, 1.0, 1.0)])
 def test_flat_colours_stay_within_one_level(sigma, color):
     flat = np.broadcast_to(np.array(color, np.float32), (36, 44, 3))

@@ -28,7 +28,7 @@ def ramp(height=32, width=48):
 GUIDE = np.full((32, 48, 3), 0.5, np.float32)
 
 
-@pytest.mark.parametrize("scale", [4, 8])
+@pytest.mark.parametrize("scale", [4, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_ramp_comes_back(restorer, scale):
     low = ramp()[scale // 2 :: scale, scale // 2 :: scale]
     restored = upsample_depth(restorer, low, GUIDE, scale=scale)
@@ -49,6 +49,7 @@ def test_every_unit_gives_the_same_map(restorer, rng):
     np.testing.assert_allclose(shifted, metres + 7, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_upsampled_map_is_sampled_again(restorer, rng):
     low = rng.uniform(1, 2, (4, 6)).astype(np.float32)
     blocks = np.kron(low, np.ones((8, 8), np.float32))
@@ -59,6 +60,7 @@ def test_an_upsampled_map_is_sampled_again(restorer, rng):
     )
 
 
+@pytest.mark.slow
 def test_holes_are_filled_whatever_stands_in_them(restorer):
     low = ramp()[2::4, 2::4]
     valid = np.ones_like(low, bool)
@@ -87,6 +89,7 @@ def test_a_constant_map_stays_constant(restorer):
     np.testing.assert_allclose(restored, 3.5, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_size_that_is_no_multiple_of_the_scale(restorer):
     low = ramp(30, 45)[4::8, 4::8]
     assert upsample_depth(restorer, low, GUIDE[:30, :45], scale=8).shape == (30, 45)
@@ -108,6 +111,7 @@ def test_wrong_maps_are_refused(arguments, message):
         observe(arguments.pop("depth"), (32, 48), **arguments)
 
 
+@pytest.mark.slow
 def test_snapping_leaves_no_values_near_a_surface_but_off_it(restorer, rng):
     low = np.where(np.arange(12) < 6, 1000.0, 3000.0) * np.ones([8, 1])
     guide = rng.uniform(size=GUIDE.shape).astype(np.float32)

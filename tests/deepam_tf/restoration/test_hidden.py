@@ -22,6 +22,7 @@ def sprite(rng, garbage: int, dtype: str = "uint8") -> deepam_tf.image_io.Pictur
     return from_numbers(values.astype(dtype), (inside * top).astype(dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_hidden_colours_do_not_leak(dtype):
     results = [
@@ -43,6 +44,7 @@ def test_hidden_colours_do_not_leak(dtype):
     assert abs(results[0].pixels[rim].mean() - 0.6) < 3 / 255
 
 
+@pytest.mark.slow
 def test_unmeasured_pixels_do_not_leak():
     rng = np.random.default_rng(0)
     values = (0.6 + 0.05 * rng.standard_normal((70, 70, 1))).astype(np.float32)
@@ -58,6 +60,7 @@ def test_unmeasured_pixels_do_not_leak():
     assert np.abs(whole.numbers() - other.numbers())[far].max() < 0.02
 
 
+@pytest.mark.slow
 def test_large_hidden_areas_are_filled_piece_by_piece():
     ramp = np.linspace(0.2, 0.8, 400, dtype=np.float32)
     pixels = np.tile(ramp, (120, 1))[..., np.newaxis]

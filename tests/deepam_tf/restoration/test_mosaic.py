@@ -83,6 +83,7 @@ def test_planes_are_the_mosaics_and_go_back(tmp_path):
         np.testing.assert_array_equal(raw.develop().pixels, before)
 
 
+@pytest.mark.slow
 def test_the_noise_of_the_sensor_is_measured_and_removed():
     light = scene()
     places = [(i, j) for i in range(2) for j in range(2)]

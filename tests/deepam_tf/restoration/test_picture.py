@@ -37,6 +37,7 @@ def test_all_but_the_pixels_stays(rng):
     assert result.noise.stddev() == pytest.approx(0.05)
 
 
+@pytest.mark.slow
 def test_the_path_is_restore_with_what_was_found(gray):
     """The one function gives what its parts give one by one."""
     result = deepam_tf.restore_picture(gray)
@@ -56,6 +57,7 @@ def test_three_equal_channels_are_gray(gray):
     np.testing.assert_array_equal(result.picture.pixels, np.repeat(alone, 3, axis=-1))
 
 
+@pytest.mark.slow
 def test_noise_that_depends_on_the_signal_is_told_as_a_map(gray):
     levels = PoissonGaussian(0.02, 1e-4)
     result = deepam_tf.restore_picture(gray, noise=levels)
@@ -68,6 +70,7 @@ def test_noise_that_depends_on_the_signal_is_told_as_a_map(gray):
     assert "in white" in str(measured.notes[0]) or measured.noise.levels.gain == 0
 
 
+@pytest.mark.slow
 def test_notes_are_told_at_once_and_returned(gray):
     told = []
     result = deepam_tf.restore_picture(
@@ -92,6 +95,7 @@ def test_a_guide_goes_to_a_model_of_ones_own(gray, rng):
     assert result.model_name == model.name
 
 
+@pytest.mark.slow
 def test_a_guide_that_shows_something_else_is_left_out_with_a_word(rng):
     given = Picture(noisy(rng, 0.1, 3), None, np.dtype("uint8"))
     black = Picture(np.zeros((48, 64, 1), np.float32), None, np.dtype("uint8"))
@@ -118,6 +122,7 @@ def test_the_result_may_take_the_place_of_the_picture(gray):
     np.testing.assert_array_equal(gray.pixels, expected)
 
 
+@pytest.mark.slow
 def test_cancelling_goes_through_and_leaves_nothing_broken(gray):
     class CancelledError(Exception):
         pass

@@ -70,8 +70,12 @@ def test_all_weights_together_are_small():
 
 @pytest.mark.parametrize(
     ("name", "sigma", "gain"),
-    [("denoise_gray_s25", 25, 8), ("denoise_gray", 5, 2), ("denoise_gray", 25, 8)]
-    + [("denoise_gray", 75, 12)],
+    [
+        ("denoise_gray", 25, 8),
+        pytest.param("denoise_gray_s25", 25, 8, marks=pytest.mark.slow),
+        pytest.param("denoise_gray", 5, 2, marks=pytest.mark.slow),
+        pytest.param("denoise_gray", 75, 12, marks=pytest.mark.slow),
+    ],
 )
 def test_weights_denoise(name, sigma, gain):
     clean = deepam_tf.image_io.read(PICTURE).pixels[64:192, 64:192]
@@ -126,6 +130,7 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch):
         deepam_tf.load_pretrained("tiny")
 
 
+@pytest.mark.slow
 def test_overrides_reach_the_model():
     model = deepam_tf.load_pretrained(
         "denoise_gray_s25", rtol=1e-7, dtype="mixed_bfloat16", name="mine"

@@ -241,6 +241,7 @@ def test_holes_of_any_width_have_no_seams(filling, width):
     assert np.abs(tiled - image).max() > 2 / 255  # the networks have a say in it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", [False, True])
 def test_tiles_of_a_model_with_levels_and_edge_weights_agree(rng, mask):
     model = deepam_tf.DeepAM(
@@ -316,6 +317,7 @@ def test_solves_of_the_shipped_weights_are_converged(model, noisy):
         assert int(info.num_steps[0]) < model.max_steps
 
 
+@pytest.mark.slow
 def test_every_iterate_of_the_shipped_weights_is_an_image(model, noisy):
     clean = deepam_tf.restore(model, noisy)
     iterates = model.iterates()({"image": noisy[np.newaxis]})

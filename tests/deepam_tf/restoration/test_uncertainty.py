@@ -45,6 +45,7 @@ def test_heads_fit_the_weights_beside_them():
         assert uncertainty.has_uncertainty(name), name
 
 
+@pytest.mark.slow
 def test_a_head_of_other_weights_is_refused(tmp_path, model):
     for path in uncertainty.HEADS.glob(f"{NAME}.*"):
         shutil.copy(path, tmp_path)
@@ -72,6 +73,7 @@ def test_a_saved_head_is_read_back(tmp_path, model):
     assert card["df"] == pytest.approx(model.get_layer("uncertainty").df, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_restored_is_what_it_is_without_the_head(small, noisy):
     model, plain = (deepam_tf.Restorer(x) for x in small)
     restored, stddev = model.with_stddev(noisy, noise_stddev=0.1)
