@@ -23,6 +23,7 @@ from PIL import Image
 
 import deepam_tf
 from deepam_tf import data, degradations, image_io
+from deepam_tf.files.levels import to_unit
 from deepam_tf.restoration.tiles import Restorer
 from training.evaluation import photographs
 from training.evaluation.denoising import denoiser
@@ -64,7 +65,7 @@ def spoiled(clean: np.ndarray, sigma: float, quality: int | None, index: int) ->
     buffer = io.BytesIO()
     pixels = np.uint8(np.round(255 * np.clip(noisy, 0, 1)))
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
-    return np.asarray(Image.open(buffer), np.float32) / 255
+    return to_unit(np.asarray(Image.open(buffer)))
 
 
 def _psnr(clean: np.ndarray, image: np.ndarray, *, rounded: bool) -> float:
@@ -96,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
             pixels = data.load_image(path, 3)
             top, left = (max(size - _MOST_SIDE, 0) // 2 for size in pixels.shape[:2])
             pixels = pixels[top : top + _MOST_SIDE, left : left + _MOST_SIDE]
-            clean = (pixels / np.iinfo(pixels.dtype).max).astype(np.float32)
+            clean = to_unit(pixels)
             image = spoiled(clean, sigma, quality, index)
             with_level = denoiser(white, sigma / 255)(image) if sigma else image
             rows.append(

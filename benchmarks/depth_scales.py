@@ -26,6 +26,7 @@ import tensorflow as tf
 import deepam_tf
 from deepam_tf.depth import grids, planes, sampling
 from deepam_tf.depth.observation import Observation, observe
+from deepam_tf.files.levels import to_unit
 from deepam_tf.files.pictures import ImageFileError
 from training.configuration.config import Data
 from training.data.inputs import load_examples
@@ -157,8 +158,8 @@ def main(argv: list[str] | None = None) -> int:
             task = progress.add_task("frames", total=len(chosen) * len(args.scales))
             for frame, (depth, guide) in zip(chosen.names, chosen.items, strict=True):
                 depth, guide = (_middle(x, args.crop) for x in (depth, guide))
-                truth = depth[..., 0].astype(np.float32) * (255 / np.iinfo(depth.dtype).max)
-                guide = guide.astype(np.float32) / np.iinfo(guide.dtype).max
+                truth = to_unit(depth[..., 0], white=np.iinfo(depth.dtype).max / 255)
+                guide = to_unit(guide)
                 for scale in args.scales:
                     found = measure(truth, guide, scale, args.kind, restorers, args.shares)
                     figures += [Figure(frame, scale, way, *pair) for way, pair in found.items()]

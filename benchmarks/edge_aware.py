@@ -43,6 +43,7 @@ import tensorflow as tf
 import deepam_tf
 from deepam_tf import image_io, preconditioners
 from deepam_tf.files import atomic
+from deepam_tf.files.levels import to_unit
 
 ROOT = pathlib.Path(__file__).parent.parent
 PHOTOGRAPH = ROOT / "deepam_tf" / "assets" / "astronaut.png"
@@ -370,7 +371,7 @@ def main(argv: list[str] | None = None) -> int:
         figure = depth_picture(image, depth[..., 0], functions["filled"])
         _save(figure, args.out / "edges_depth.png")
         return 0
-    image = _reduced((skimage.data.astronaut() / 255).astype(np.float32), args.size)
+    image = _reduced(to_unit(skimage.data.astronaut()), args.size)
     _save(colour_picture(image, functions["colourised"]), args.out / "edges_colour.png")
     _save(smoothing_picture(image, functions["smoothed"]), args.out / "edges_smoothing.png")
     return 0

@@ -27,6 +27,7 @@ import deepam_tf
 from deepam_tf import data, image_io
 from deepam_tf.data.noise import estimate_noise_stddev
 from deepam_tf.files import atomic
+from deepam_tf.files.levels import to_unit
 from deepam_tf.restoration.depth import upsample_depth
 from deepam_tf.restoration.tiles import Restorer
 from training.evaluation import depth_peers, peers
@@ -52,9 +53,7 @@ def figure_7(folder: pathlib.Path, names: list[str], sigma: float | None):
         if hasattr(cv2, "ximgproc"):
             guided, _ = depth_peers.GRIDS["guided filter"]
             results["guided filter"] = guided(sample, radius=0.5, eps=1e-3)
-        results["DeepAM(2)"] = upsample_depth(
-            restorer, sample.low, guide.astype(np.float32) / 255, scale=SCALE
-        )
+        results["DeepAM(2)"] = upsample_depth(restorer, sample.low, to_unit(guide), scale=SCALE)
         _show(axes[row, 0], guide, name)
         _show(axes[row, 1], depth, "truth", 0, 255)
         axes[row + 1, 0].axis("off")

@@ -28,6 +28,7 @@ import deepam_tf
 from deepam_tf import noise
 from deepam_tf.data.degradations import CameraSimulator
 from deepam_tf.files import atomic
+from deepam_tf.files.levels import to_unit
 from training.evaluation import peers, photographs
 
 __all__ = ["DETAILS", "Detail", "main"]
@@ -68,7 +69,7 @@ DETAILS = {
 def _scene(name: str) -> np.ndarray:
     folder = pathlib.Path(skimage.data.__file__).parent
     with Image.open(folder / f"{name}.png") as picture:
-        return np.asarray(picture.convert("RGB"), np.float32) / 255
+        return to_unit(np.asarray(picture.convert("RGB")))
 
 
 def _restored(noisy: np.ndarray, sigma: float, place, *, bm3d: bool) -> dict[str, np.ndarray]:

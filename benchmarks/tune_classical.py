@@ -20,6 +20,7 @@ import rich.progress
 import tensorflow as tf
 
 from deepam_tf import classical, data
+from deepam_tf.files.levels import to_unit
 from training.evaluation import peers
 from training.evaluation.scores import evaluate, summary_table
 
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     stddev = args.sigma / 255
     every = data.load_images(args.data)
     chosen = np.linspace(0, len(every) - 1, args.count, dtype=int)
-    images = {str(i): every[i][..., 0].astype(np.float32) / 255 for i in chosen}
+    images = {str(i): to_unit(every[i][..., 0]) for i in chosen}
 
     methods = {}
     for step in STEPS:

@@ -21,6 +21,7 @@ from deepam_tf.depth.views import turbo, write_point_cloud
 from deepam_tf.files import pictures as image_io
 from deepam_tf.files.atomic import check_place
 from deepam_tf.files.depth_maps import check_writable_depth, read_depth, write_depth
+from deepam_tf.files.levels import to_unit
 from deepam_tf.files.stddev_maps import check_writable_stddev, write_stddev
 from deepam_tf.networks.deepam import DeepAM
 from deepam_tf.restoration.defaults import DEPTH_MODEL, DEPTH_TOLERANCE
@@ -144,7 +145,7 @@ def upsample_files(
         write_stddev(args.uncertainty, stddev, "unit of the depth map", overwrite=args.force)
         on_result(f"standard deviations: {args.uncertainty}")
     if args.preview is not None:
-        picture = turbo(restored, (observation.low, observation.high)).astype(np.float32) / 255
+        picture = to_unit(turbo(restored, (observation.low, observation.high)))
         image_io.write(
             args.preview, image_io.Picture(picture, None, np.dtype(np.uint8)), overwrite=args.force
         )

@@ -139,7 +139,7 @@ def upsample(restorer: Restorer, sample: depth_peers.Sample, *, snap: bool = Tru
     return upsample_depth(
         restorer,
         sample.low,
-        sample.guide.astype(np.float32) / 255,
+        to_unit(sample.guide),
         scale=sample.scale,
         valid=sample.low > 0,
         snap=snap,
@@ -199,7 +199,7 @@ def read_frames(folder: pathlib.Path, border: int = 0) -> list[tuple[str, np.nda
         (
             pair.name,
             # Exact for either depth of bits, unlike by way of [0, 1]: errors of 3 levels count.
-            pair.target[..., 0].astype(np.float32) / (np.iinfo(pair.target.dtype).max / 255),
+            to_unit(pair.target[..., 0], white=np.iinfo(pair.target.dtype).max / 255),
             from_unit(to_unit(pair.guide), np.uint8),
         )
         for pair in pairs
