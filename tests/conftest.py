@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import gc
+
 import cv2
 import keras
 import numpy as np
 import pytest
+
+# Graphs are built of many small objects that stay: looking for garbage among them again and again
+# takes time.
+gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture(autouse=True)

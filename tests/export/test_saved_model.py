@@ -60,6 +60,7 @@ def test_checksums_are_those_of_sha256sum(served):
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_warm_up_requests_are_answered(served):
     prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
     folder = served / "tiny" / "1"
@@ -75,6 +76,7 @@ def test_warm_up_requests_are_answered(served):
     assert names == ["serving_default", "serving_bytes"]
 
 
+@pytest.mark.slow
 def test_images_of_any_size_depth_and_colour_in_one_request(served):
     loaded = tf.saved_model.load(str(served / "tiny" / "1"))
     serve, serve_bytes = (loaded.signatures[f"serving_{x}"] for x in ("default", "bytes"))
@@ -104,6 +106,7 @@ def test_images_of_any_size_depth_and_colour_in_one_request(served):
         np.testing.assert_array_equal(restored[..., colors:], image[..., colors:])
 
 
+@pytest.mark.slow
 def test_bad_values_name_the_image(served):
     loaded = tf.saved_model.load(str(served / "tiny" / "1"))
     image = np.zeros([3, 8, 8, 1], np.float32)
@@ -139,6 +142,7 @@ def test_bad_values_name_the_image(served):
         serve_bytes(image_bytes=files, noise_stddev=tf.constant([0.1]))
 
 
+@pytest.mark.slow
 def test_every_version_is_new_and_nothing_is_left_of_a_failure(served, tmp_path, monkeypatch):
     source = sources.load_model(str(served / "tiny.keras"))
     with pytest.raises(artefact.ExportError, match="exists already"):

@@ -74,6 +74,7 @@ def test_going_on_at_any_batch_gives_the_batches_that_would_have_come(shards):
     assert levels(next(iter(make_batches(examples, other, TASK, 0)))) != levels(whole[0])
 
 
+@pytest.mark.slow
 def test_a_pass_takes_every_picture_as_often_as_it_has_crops(shards):
     examples, config = opened(shards, buffer_bytes=6000)
     positions = np.prod(np.array(examples.sizes()) - 7, axis=1)

@@ -245,6 +245,7 @@ def test_a_run_goes_on_with_its_own_recipe_alone(tmp_path, images):
         run.train(other, images, NONE, tmp_path, verbose=0)
 
 
+@pytest.mark.slow
 def test_nan_stops_the_run_and_is_never_saved(tmp_path, images, monkeypatch):
     run.train(replace(TINY, {"run.num_steps": 2}), images, NONE, tmp_path, verbose=0)
     good = (tmp_path / "model.keras").read_bytes()
@@ -351,6 +352,7 @@ def test_a_full_disk_ends_the_run_with_the_last_checkpoint(tmp_path, images, mon
     ]
 
 
+@pytest.mark.slow
 def test_a_run_can_start_from_another(tmp_path, images):
     start = deepam_tf.DeepAM(1, filters=16, depth=3)
     for variable in start.variables:

@@ -109,6 +109,7 @@ def test_split_is_closed_at_the_end(rng):
     assert gap < 1e-3
 
 
+@pytest.mark.slow
 def test_total_variation_reaches_the_minimum_of_rudin_osher_fatemi(rng):
     denoise = pytest.importorskip("skimage.restoration").denoise_tv_chambolle
     clean = np.kron(rng.uniform(size=(4, 4)), np.ones((8, 8)))
@@ -141,6 +142,7 @@ def test_same_answer_in_a_function_of_unknown_sizes(rng, jit_compile):
         np.testing.assert_allclose(compiled(f), eager.u, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_images_of_a_batch_do_not_meet(rng):
     f = rng.uniform(size=(3, 8, 9, 1))
     together = deepam_tf.alternating_minimization(f, proximal.L0(), data_weight=30.0).u

@@ -399,6 +399,7 @@ def test_signal_dependent_noise_stands_alone(tmp_path, capsys, scene, options):
     assert not (tmp_path / "b.png").exists()
 
 
+@pytest.mark.slow
 def test_help_and_wrong_arguments_do_not_wait_for_tensorflow():
     for arguments in (["--help"], ["denoise", "--help"], ["--version"], ["denoise", "--nonsense"]):
         printed = helpers.run_python(

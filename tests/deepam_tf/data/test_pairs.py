@@ -53,6 +53,7 @@ def test_both_senses_of_depth_occur():
     assert set(rising) >= {-1, 1}
 
 
+@pytest.mark.slow
 def test_16_bit_beside_8_bit_maps():
     small, guide = depth_pair()
     pairs = [(small, guide), (small.astype(np.uint16) * 300, guide)]
@@ -72,6 +73,7 @@ def test_guided_denoising_crops_move_alike(rng):
         assert set(x) == {"image", "guide", "noise_stddev"}
 
 
+@pytest.mark.slow
 def test_pairs_vary_as_two_cameras_do():
     """On ramps: a factor shows in the slope, a shift in the offset."""
     rows, columns = np.mgrid[:24, :24].astype(np.float32) / 48
@@ -112,6 +114,7 @@ def test_crops_of_pairs_may_vary(rng):
     assert 0.1 < np.median(ratio, axis=(1, 2, 3)).min() < 1
 
 
+@pytest.mark.slow
 def test_colors_vary_about_their_mean(rng):
     mean = rng.uniform(0.4, 0.6, (6, 5, 1))
     spread = rng.uniform(-0.1, 0.1, (6, 5, 3))
@@ -154,6 +157,7 @@ def test_crops_may_vary_in_color(rng):
     assert 0 < same.sum() < len(same)
 
 
+@pytest.mark.slow
 def test_the_source_of_every_crop_can_be_named():
     sizes = [(20, 20), (24, 30), (20, 20), (60, 80), (20, 20)]
     pairs = [depth_pair(number, size=size) for number, size in enumerate(sizes)]
@@ -192,6 +196,7 @@ def test_crops_with_something_to_learn_are_taken_first(rng):
     assert 0.8 < shares[4] < 1  # smooth ones remain
 
 
+@pytest.mark.slow
 def test_noise_of_a_flat_map_is_no_edge(rng):
     # Stretched to its own range, one level of noise is as high as a step.
     noise = rng.integers(40, 42, (64, 64, 1), dtype=np.uint8)

@@ -140,6 +140,7 @@ def test_holes_are_filled_without_new_extremes(rng):
     np.testing.assert_allclose(graph, filled, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_ramp_continues_through_a_hole():
     image, valid = ramp(15, 15), np.ones([15, 15, 1], np.float32)
     valid[5:10, 5:10] = 0
@@ -152,6 +153,7 @@ def test_an_image_without_anything_known_is_zero():
     np.testing.assert_array_equal(filled, 0)
 
 
+@pytest.mark.slow
 def test_random_observations(rng):
     """Every kind occurs, and what the mask calls measured has the true value."""
     image = tf.constant(rng.uniform(0.2, 1, size=(32, 32, 1)), tf.float32)

@@ -103,6 +103,7 @@ def test_unreadable_files_are_refused_in_one_line(tmp_path):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_large_images_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     path = tmp_path / "large.png"
     Image.new("1", (20000, 15000)).save(path)

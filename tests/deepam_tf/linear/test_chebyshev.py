@@ -229,6 +229,7 @@ def test_wrong_arguments_are_refused(rng):
         chebyshev_iteration(operator, np.ones((2, 30)), max_steps=-1)
 
 
+@pytest.mark.slow
 def test_model_takes_it_and_keeps_it(rng):
     model = deepam_tf.DeepAM(2, filters=8, depth=3, rtol=1e-6)
     for weight in model.trainable_variables:  # v nearly D u would leave nothing to solve

@@ -19,7 +19,7 @@ SHAPES = [(2, 5, 4, 2), (1, 1, 6, 1), (1, 6, 1, 1), (1, 1, 1, 2)]
 
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("maps", [1, 2])
+@pytest.mark.parametrize("maps", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_is_symmetric_and_positive_definite(rng, name, shape, maps):
     gamma = 10 ** rng.uniform(-3, 2, (*shape[:3], min(maps, shape[3])))
     operator = deepam_tf.ReconstructionOperator(gamma, num_channels=shape[3])

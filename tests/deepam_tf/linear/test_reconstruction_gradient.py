@@ -95,6 +95,7 @@ def operations_of_gradient(solve):
     return collections.Counter(node.op for node in nodes)
 
 
+@pytest.mark.slow
 def test_memory_and_graph_do_not_grow_with_the_step_limit():
     def reconstruct(max_steps):
         return lambda *x: deepam_tf.reconstruct(*x, preconditioner="jacobi", max_steps=max_steps)

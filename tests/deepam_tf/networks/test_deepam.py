@@ -43,6 +43,7 @@ def _moved(model, rng):
     return model
 
 
+@pytest.mark.slow
 def test_solves_take_the_weights_of_the_edges(rng):
     model = _moved(deepam_tf.DeepAM(2, image_channels=3, rtol=1e-6, **BEYOND), rng)
     image = tf.constant(rng.uniform(size=(2, 9, 13, 3)), tf.float32)
@@ -248,6 +249,7 @@ def test_no_iteration_is_refused():
         deepam_tf.DeepAM(0)
 
 
+@pytest.mark.slow
 def test_model_that_is_told_the_noise_level(rng):
     options = {"pixel_unshuffle": 2, "residual": True, "noise_level": True, **SMALL}
     model = deepam_tf.DeepAM(2, **options)

@@ -30,6 +30,7 @@ def inputs_of(model, rng, size=(7, 5), batch=2) -> dict[str, tf.Tensor]:
     return inputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_value_has_a_positive_deviation_and_is_restored_as_without(kind, rng):
     model = model_of(kind)
@@ -66,6 +67,7 @@ def test_one_level_is_the_same_as_a_map_of_it(rng):
     np.testing.assert_allclose(model(one)["stddev"], model(everywhere)["stddev"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_depth_has_no_zero(rng):
     model = model_of("depth")
     inputs = inputs_of(model, rng)

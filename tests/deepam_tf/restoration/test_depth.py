@@ -40,6 +40,7 @@ def test_a_ramp_comes_back(restorer, scale):
     assert np.abs(wrong - ramp())[inside].max() > 10 * scale
 
 
+@pytest.mark.slow
 def test_every_unit_gives_the_same_map(restorer, rng):
     low = rng.uniform(1, 2, (8, 12))
     metres = upsample_depth(restorer, low, GUIDE)
@@ -84,6 +85,7 @@ def test_a_map_on_the_grid_of_its_guide_is_filled(restorer):
     assert np.abs(restored - ramp()).max() < 0.05 * np.ptp(ramp())
 
 
+@pytest.mark.slow
 def test_a_constant_map_stays_constant(restorer):
     restored = upsample_depth(restorer, np.full((8, 12), 3.5), GUIDE)
     np.testing.assert_allclose(restored, 3.5, atol=1e-2)

@@ -211,6 +211,7 @@ def test_a_picture_without_noise_comes_back_as_it_is():
     assert [str(note) for note in result.notes] == ["no noise found"]
 
 
+@pytest.mark.slow
 def test_strength_scales_the_level_that_is_told(gray):
     model = deepam_tf.load_pretrained("denoise_gray")
     for strength in (0.5, 2.0):

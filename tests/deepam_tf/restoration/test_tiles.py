@@ -175,6 +175,7 @@ def test_weights_count_that_changed_since_the_last_call(rng):
     assert np.abs(after - before).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_restore_keeps_what_it_made_as_long_as_the_model():
     model = deepam_tf.DeepAM(1, filters=4, depth=3)
     image = np.zeros((9, 8, 1), np.float32)
@@ -327,6 +328,7 @@ def test_every_iterate_of_the_shipped_weights_is_an_image(model, noisy):
     assert tf.reduce_min(iterates["gamma_1"]) >= model.gamma_min
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(12, 18), (7, 9)])
 @pytest.mark.parametrize(("turns", "direction"), [(1, 1), (2, 1), (0, -1), (3, -1)])
 def test_mean_over_orientations_turns_as_the_picture_does(size, turns, direction):
