@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     versions = f"deepam_tf {deepam_tf.__version__}, tensorflow {tf.__version__}"
     console.output.print(f"{versions}, keras {keras.__version__}")
     console.output.print(f"devices   {', '.join(devices)} ({os.cpu_count()} cores)\n")
-    table = rich.table.Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = rich.table.Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for title in ("weights", "restore", "for", "reach"):
         table.add_column(title, overflow="fold")
     for name in list_pretrained():
