@@ -9,7 +9,7 @@ import pytest
 
 # Graphs are built of many small objects that stay: looking for garbage among them again and again
 # takes time.
-gc.set_threshold(100_000, 20, 100)
+gc.set_threshold(100_000, 20, 5)
 
 
 @pytest.fixture(autouse=True)
