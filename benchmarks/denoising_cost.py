@@ -23,7 +23,6 @@ import functools
 import io
 import multiprocessing
 import pathlib
-import resource
 import sys
 import warnings
 
@@ -40,6 +39,7 @@ import rich.progress
 import rich.table
 
 import deepam_tf
+from benchmarks import peak_memory
 from benchmarks.inference import Speed, fitted, measure_speed
 from deepam_tf import degradations, image_io
 from deepam_tf.files import atomic
@@ -142,7 +142,7 @@ def measure(
         weights = model.count_params()
         operations = convolution_cost(model) + _solver_cost(model, noisy)
         denoise = denoiser(Restorer(model), stddev)
-    before = _peak()
+    before = peak_memory.of_this_process()
     scores = evaluate(images, {name: denoise}, stddev)
     of_method = [score for score in scores if score.method == name]
     return Cost(
@@ -150,13 +150,9 @@ def measure(
         weights,
         operations,
         sum(s.seconds for s in of_method) / sum(s.megapixels for s in of_method),
-        _peak() - before,
+        (peak_memory.of_this_process() - before) / 2**20,
         means(scores, name)["psnr"],
     )
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def plot(costs: list[Cost], title: str):

@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +29,7 @@ import rich.table
 import tifffile
 
 import deepam_tf
+from benchmarks import peak_memory
 from benchmarks.inference import fitted
 from deepam_tf.data.degradations import benchmark_noise
 from deepam_tf.files import pictures as image_io
@@ -53,17 +52,7 @@ def peak_mebibytes(arguments: list[str]) -> float:
     Raises:
         ValueError: if the command fails.
     """
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "deepam_tf", *arguments], stdout=said, stderr=said
-        )
-        # Of this child alone: what the others took does not count.
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        if process.returncode:
-            raise ValueError(said.read().decode(errors="replace").strip())
-    return usage.ru_maxrss / 1024
+    return peak_memory.of_command([sys.executable, "-m", "deepam_tf", *arguments]) / 2**20
 
 
 def _write_noisy(path: pathlib.Path, clean: np.ndarray, width: int, height: int) -> None:
@@ -102,7 +91,7 @@ def out_of_core(megapixels: list[float], model: str | None) -> rich.table.Table:
     table = rich.table.Table("picture", "file, MiB", "windows", "MiB in all", "minutes")
     with tempfile.TemporaryDirectory() as folder:
         if model is None:
-            model = os.path.join(folder, "small")
+            model = str(pathlib.Path(folder, "small"))
             small = deepam_tf.DeepAM(1, filters=4, depth=3, noise_level=True, pixel_unshuffle=2)
             deepam_tf.save_pretrained(small, model, {"noise_stddev": [0.0, 0.3]})
         for size in megapixels:

@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import resource
-import sys
 import tempfile
 import time
 
@@ -23,6 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import peak_memory
 from training.configuration.config import TrainingConfig
 from training.configuration.recipes import find_recipe
 from training.configuration.settings import read_values, replace
@@ -32,7 +31,7 @@ from training.data.shards import write_shards
 from training.data.tasks import find_task
 from training.fit.trainer import make_model, make_trainer
 
-__all__ = ["main", "make_data", "peak_memory", "stream"]
+__all__ = ["main", "make_data", "stream"]
 
 SIDE = 512
 PICTURES = 48  # different ones; the rest are the same under other names
@@ -70,12 +69,6 @@ def make_data(folder: pathlib.Path, gigabytes: float, config: TrainingConfig) ->
     return shards
 
 
-def peak_memory() -> float:
-    """Most memory that this process has had so far, in megabytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
 def stream(
     shards: list[pathlib.Path], config: TrainingConfig, megapixels: float
 ) -> dict[str, float]:
@@ -98,7 +91,7 @@ def stream(
     warm = replace(config, {"data.stream_megabytes": 1})
     for _ in make_batches(open_examples(shards[:1], warm.data, task), config, task, 0).take(8):
         pass
-    before = peak_memory()
+    before = peak_memory.of_this_process()
     examples = open_examples(shards, config.data, task)
     batches = iter(make_batches(examples, config, task, 0))
     next(batches)
@@ -111,7 +104,7 @@ def stream(
     return {
         "data_megabytes": sum(path.stat().st_size for path in shards) / 1e6,
         "decoded_megabytes": float(examples.index.sizes.prod(axis=1).sum() * channels / 1e6),
-        "memory_megabytes": peak_memory() - before,
+        "memory_megabytes": (peak_memory.of_this_process() - before) / 1e6,
         "megapixels_per_second": count * pixels / seconds / 1e6,
         "megapixels_per_cpu_second": count * pixels / cpu_seconds / 1e6,
     }
