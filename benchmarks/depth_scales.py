@@ -32,7 +32,7 @@ from training.configuration.config import Data
 from training.data.inputs import load_examples
 from training.data.tasks import find_task
 from training.evaluation.depth import score
-from training.evaluation.scores import provenance, write_csv
+from training.evaluation.scores import print_whole, provenance, write_csv
 
 __all__ = ["Figure", "main", "measure"]
 
@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ImageFileError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    console.print(_table(figures, f"{len(chosen)} frames, {args.kind}: bad %"))
+    print_whole(console, _table(figures, f"{len(chosen)} frames, {args.kind}: bad % / RMSE"))
     console.print(f"each frame: {args.out}", highlight=False)
     return 0
 
@@ -194,13 +194,15 @@ def _table(figures: list[Figure], title: str) -> rich.table.Table:
     ways = list(dict.fromkeys(figure.way for figure in figures))
     table = rich.table.Table("scale", *ways, title=title)
     for scale in dict.fromkeys(figure.scale for figure in figures):
-        means = {
-            way: np.mean(
-                [f.bad_matching_percentage for f in figures if (f.scale, f.way) == (scale, way)]
-            )
-            for way in ways
-        }
-        table.add_row(f"{scale:g}", *(f"{means[way]:.2f}" for way in ways))
+        of_scale = {way: [f for f in figures if (f.scale, f.way) == (scale, way)] for way in ways}
+        table.add_row(
+            f"{scale:g}",
+            *(
+                f"{np.mean([f.bad_matching_percentage for f in found]):.2f} / "
+                f"{np.mean([f.rmse for f in found]):.2f}"
+                for found in of_scale.values()
+            ),
+        )
     return table
 
 

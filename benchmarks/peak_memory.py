@@ -43,7 +43,7 @@ def of_this_process() -> int:
 
 
 def of_command(command: list[str]) -> int:
-    """What a command held at most, without what its own children held.
+    """What a command held at most, or one of those it started and waited for, if that is more.
 
     Args:
         command: program and arguments.

@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-import cv2
 import keras
 import numpy as np
 import tensorflow as tf
@@ -15,7 +14,7 @@ import tensorflow as tf
 from deepam_tf.networks.deepam import DeepAM
 from deepam_tf.restoration.borders import FRAME, has_quiet_rim, with_frame
 from deepam_tf.restoration.engine import Engine, engine_of
-from deepam_tf.restoration.windows import Window, cut_picture
+from deepam_tf.restoration.windows import Window, cut_across_holes, cut_picture, strips
 
 __all__ = ["Restorer", "restore"]
 
@@ -23,8 +22,6 @@ Denoiser = Callable[[tf.Tensor], tf.Tensor]
 
 _WINDOW_BYTES = 512 * 2**20  # what the feature maps of a window may take
 _COMPILED_FROM = 8e6  # pixels in windows of one size: what XLA takes to compile is won back
-_SOLVED_AT_ONCE = 16e6  # pixels of all channels, each of which takes 145 bytes
-_BEYOND_HOLES = 64  # pixels: what comes from further away has faded
 _LEAST_TILE = 64
 _SIGMAS = 8.0  # no noise reaches so many standard deviations
 
@@ -226,7 +223,7 @@ class Restorer:
         pixels = len(windows) * math.prod(windows[0].shape) * batch
         run = self._engine.run_uncertain if uncertain else self._run_for(pixels)
         restore_window = functools.partial(self._restored, run)
-        for strip, window in _strips(image, windows, overwritten=overwritten):
+        for strip, window in strips(image, windows, overwritten=overwritten):
             here = _cut(companions, window)
             result = self._mean(restore_window, strip[:, window.read[1]], here)
             out[window.kept] = result[window.inside]
@@ -435,7 +432,7 @@ class Restorer:
         observed = self._as_batch(image)
         batch, height, width, _ = observed.shape
         windows = self.windows(height, width, batch)
-        solves = _solve_windows(companions["mask"], batch * self.image_channels)
+        solves = cut_across_holes(companions["mask"], batch * self.image_channels)
         u = observed
         maps: dict[str, np.ndarray] = {}
         for iteration in self._engine.iterations:
@@ -579,45 +576,6 @@ def _names(tensors) -> str:
     if isinstance(tensors, dict):
         return str(sorted(tensors))
     return "an unknown shape" if not hasattr(tensors, "shape") else str(tuple(tensors.shape))
-
-
-def _solve_windows(mask: np.ndarray, channels: int) -> list[Window]:
-    """Where solves are done: at once, but for pictures that are too large for it.
-
-    Windows of these must see beyond holes: where one is too wide, memory has to do.
-    """
-    height, width, _ = mask.shape
-    if height * width * channels <= _SOLVED_AT_ONCE:
-        return cut_picture(height, width, max(height, width), 0)
-    holes = (mask[..., 0] <= 0).astype(np.uint8)
-    holes[0, 0] = holes[0, 0] and not holes.all()  # distances to nothing are none
-    widest = float(cv2.distanceTransform(holes, cv2.DIST_L2, 3).max())
-    overlap = math.ceil(2 * widest) + _BEYOND_HOLES
-    tile = math.isqrt(int(_SOLVED_AT_ONCE // channels)) - 2 * overlap
-    if tile < overlap:
-        return cut_picture(height, width, max(height, width), 0)
-    return cut_picture(height, width, tile, overlap)
-
-
-def _strips(
-    image: np.ndarray, windows: list[Window], *, overwritten: bool
-) -> Iterator[tuple[np.ndarray, Window]]:
-    """Each window with the rows of the image that it sees.
-
-    Where results overwrite the image, the rows are copied before those of the window above are.
-    """
-    strip, above = image[:0], None
-    for window in windows:
-        rows = window.rows
-        if rows != above:
-            if above is None or not overwritten:
-                strip = image[rows.start : rows.stop]
-                strip = strip.copy() if overwritten else strip
-            else:
-                kept = strip[rows.start - above.start : above.keep_stop - above.start]
-                strip = np.concatenate([kept, image[above.keep_stop : rows.stop]])
-            above = rows
-        yield strip, window
 
 
 def _cut(companions: dict[str, np.ndarray], window: Window) -> dict[str, np.ndarray]:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
+from collections.abc import Iterator
 
-__all__ = ["Span", "Window", "cut_axis", "cut_picture"]
+import cv2
+import numpy as np
+
+__all__ = ["Span", "Window", "cut_across_holes", "cut_axis", "cut_picture", "strips"]
+
+_SOLVED_AT_ONCE = 16e6  # pixels of all channels, each of which takes 145 bytes
+_BEYOND_HOLES = 64  # pixels: what comes from further away has faded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,3 +139,66 @@ def cut_picture(height: int, width: int, tile: int, overlap: int, block: int = 1
             cut_axis(height, tile, overlap, block), cut_axis(width, tile, overlap, block)
         )
     ]
+
+
+def cut_across_holes(mask: np.ndarray, channels: int) -> list[Window]:
+    """Where solves of a picture with holes are done: at once, but where it is too large for it.
+
+    Windows of such a picture must see beyond its holes: where one is too wide, memory has to do.
+
+    Args:
+        mask: `[H, W, 1]`, above 0 where the picture is known.
+        channels: of the picture, times its number in a batch.
+
+    Returns:
+        The windows.
+
+    Example:
+        >>> len(cut_across_holes(np.ones([30, 40, 1]), 3))
+        1
+    """
+    height, width, _ = mask.shape
+    if height * width * channels <= _SOLVED_AT_ONCE:
+        return cut_picture(height, width, max(height, width), 0)
+    holes = (mask[..., 0] <= 0).astype(np.uint8)
+    holes[0, 0] = holes[0, 0] and not holes.all()  # distances to nothing are none
+    widest = float(cv2.distanceTransform(holes, cv2.DIST_L2, 3).max())
+    overlap = math.ceil(2 * widest) + _BEYOND_HOLES
+    tile = math.isqrt(int(_SOLVED_AT_ONCE // channels)) - 2 * overlap
+    if tile < overlap:
+        return cut_picture(height, width, max(height, width), 0)
+    return cut_picture(height, width, tile, overlap)
+
+
+def strips(
+    image: np.ndarray, windows: list[Window], *, overwritten: bool
+) -> Iterator[tuple[np.ndarray, Window]]:
+    """Each window with the rows of the image that it sees.
+
+    Where results overwrite the image, the rows are copied before those of the window above are.
+
+    Args:
+        image: `[H, W, C]`.
+        windows: of the image, row by row.
+        overwritten: whether what windows keep is written into the image before the next is taken.
+
+    Yields:
+        `[window height, W, C]` and the window.
+
+    Example:
+        >>> image = np.arange(20.0).reshape(20, 1, 1)
+        >>> [strip.shape for strip, _ in strips(image, cut_picture(20, 1, 8, 2), overwritten=False)]
+        [(12, 1, 1), (12, 1, 1)]
+    """
+    strip, above = image[:0], None
+    for window in windows:
+        rows = window.rows
+        if rows != above:
+            if above is None or not overwritten:
+                strip = image[rows.start : rows.stop]
+                strip = strip.copy() if overwritten else strip
+            else:
+                kept = strip[rows.start - above.start : above.keep_stop - above.start]
+                strip = np.concatenate([kept, image[above.keep_stop : rows.stop]])
+            above = rows
+        yield strip, window

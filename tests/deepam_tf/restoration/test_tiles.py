@@ -11,7 +11,7 @@ import tensorflow as tf
 import deepam_tf
 from deepam_tf.cli.demo import PICTURE
 from deepam_tf.data.degradations import benchmark_noise
-from deepam_tf.restoration import engine, tiles
+from deepam_tf.restoration import engine, tiles, windows
 
 NAME = "denoise_gray_s25"
 
@@ -265,16 +265,16 @@ def test_tiles_of_a_model_with_levels_and_edge_weights_agree(rng, mask):
 def test_solves_of_large_pictures_see_across_holes():
     mask = np.ones((4000, 9000, 1), np.float32)
     mask[1000:1200, 100:8000] = 0
-    windows = tiles._solve_windows(mask, 1)
-    assert 1 < len(windows) <= 6
-    for window in windows:
+    found = windows.cut_across_holes(mask, 1)
+    assert 1 < len(found) <= 6
+    for window in found:
         overlap = window.rows.keep_start - window.rows.start
         assert overlap == 0 or overlap >= 200 + 64
     mask[:3000] = 0  # no window sees across it
-    assert len(tiles._solve_windows(mask, 1)) == 1
+    assert len(windows.cut_across_holes(mask, 1)) == 1
     mask[:] = 0
-    assert len(tiles._solve_windows(mask, 1)) == 1
-    assert len(tiles._solve_windows(np.ones((4000, 4000, 1)), 1)) == 1
+    assert len(windows.cut_across_holes(mask, 1)) == 1
+    assert len(windows.cut_across_holes(np.ones((4000, 4000, 1)), 1)) == 1
 
 
 @pytest.mark.slow
@@ -284,9 +284,9 @@ def test_solves_in_windows_agree(filling, rng, monkeypatch):
     mask[:, 240:250] = 0
     given = {"guide": guide, "mask": mask}
     whole = deepam_tf.restore(filling, image, **given)
-    monkeypatch.setattr(tiles, "_SOLVED_AT_ONCE", 19999)
-    monkeypatch.setattr(tiles, "_BEYOND_HOLES", 30)
-    assert len(tiles._solve_windows(mask, 1)) > 3
+    monkeypatch.setattr(windows, "_SOLVED_AT_ONCE", 19999)
+    monkeypatch.setattr(windows, "_BEYOND_HOLES", 30)
+    assert len(windows.cut_across_holes(mask, 1)) > 3
     assert np.abs(deepam_tf.restore(filling, image, **given) - whole).max() < 0.25 / 255
 
 
