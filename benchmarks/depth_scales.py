@@ -25,6 +25,7 @@ import tensorflow as tf
 
 import deepam_tf
 from deepam_tf.depth import grids, planes, sampling
+from deepam_tf.depth.consistency import project_to_samples
 from deepam_tf.depth.observation import Observation, observe
 from deepam_tf.files.levels import to_unit
 from deepam_tf.files.pictures import ImageFileError
@@ -84,8 +85,13 @@ def measure(
     grid = {"scale": observation.scale, "offset": observation.offset}
     samples, valid = tf.constant(observation.samples), tf.constant(observation.valid)
     for name, restorer in restorers.items():
-        restored = tf.constant(restorer(observation.image, guide=guide, mask=observation.mask))
-        steps = {f"{name}, network alone": restored}
+        alone = restorer(observation.image, guide=guide, mask=observation.mask)
+        restored = tf.constant(alone)
+        if kind != "points":
+            measured = (x[..., 0] for x in (alone, observation.samples, observation.valid))
+            projected = project_to_samples(*measured, **grid, kind=kind)
+            restored = tf.constant(projected[..., np.newaxis])
+        steps = {f"{name}, network alone": tf.constant(alone)}
         for share in [planes.near_share(scale), *shares]:
             is_default = share == planes.near_share(scale)
             snapped = planes.snap_to_planes(restored, samples, valid, share=share, **grid)

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["Scale", "as_pair", "default_offset", "neighbours", "positions"]
+__all__ = ["Scale", "as_float64", "as_pair", "default_offset", "neighbours", "positions"]
 
 Scale = float | tuple[float, float]
 """One number for both axes, or one for the rows and one for the columns."""
@@ -35,6 +35,22 @@ def as_pair(value: Any) -> tuple[Any, Any]:
         rows, columns = value
         return rows, columns
     return value, value
+
+
+def as_float64(value: Any) -> tf.Tensor:
+    """A number or a tensor with all its digits: `tf.cast` would round a Python number first.
+
+    Args:
+        value: a number or a tensor.
+
+    Returns:
+        A float64 tensor.
+
+    Example:
+        >>> float(deepam_tf.depth.grids.as_float64(1.3))
+        1.3
+    """
+    return tf.cast(value, tf.float64) if tf.is_tensor(value) else tf.constant(value, tf.float64)
 
 
 def default_offset(scale: float) -> float:
@@ -72,7 +88,7 @@ def positions(size: Any, scale: Any, offset: Any) -> tf.Tensor:
         [-0.5, 0.0, 0.5, 1.0]
     """
     pixels = tf.cast(tf.range(size), tf.float64)
-    return (pixels - tf.cast(offset, tf.float64)) / tf.cast(scale, tf.float64)
+    return (pixels - as_float64(offset)) / as_float64(scale)
 
 
 def neighbours(

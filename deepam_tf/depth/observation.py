@@ -37,6 +37,7 @@ class Observation:
         offset: position of the first sample in pixels, likewise.
         low: the value that became 0, in the map's unit.
         high: the value that became 1.
+        kind: what a sample is, a key of `sampling.KINDS`.
         notes: what was found out and done, a line each.
     """
 
@@ -49,6 +50,7 @@ class Observation:
     offset: tuple[float, float]
     low: float
     high: float
+    kind: str = "points"
     notes: tuple[str, ...] = ()
 
     def to_units(self, image: np.ndarray) -> np.ndarray:
@@ -261,6 +263,7 @@ def observe(
         offset=offset,
         low=low,
         high=high,
+        kind=kind,
         notes=tuple(notes),
     )
 

@@ -16,7 +16,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from deepam_tf.depth.grids import Scale, as_pair, default_offset, neighbours, positions
+from deepam_tf.depth.grids import (
+    Scale,
+    as_float64,
+    as_pair,
+    default_offset,
+    neighbours,
+    positions,
+)
 from deepam_tf.depth.planes import interpolate_planes
 from deepam_tf.linear.reconstruction import reconstruct
 
@@ -137,7 +144,7 @@ def coarsen(
 def _weights(size: Any, scale: Any, offset: Any, kind: Any) -> tf.Tensor:
     """`[h, size]`: how each sample of an axis is made of its pixels."""
     last = tf.floor(positions(size, scale, offset)[-1] + 1e-6)
-    scale, offset = (tf.cast(x, tf.float64) for x in (scale, offset))
+    scale, offset = as_float64(scale), as_float64(offset)
     samples = offset + scale * tf.range(last + 1.0)
     distance = tf.cast(tf.range(size), tf.float64) - samples[:, tf.newaxis]
     if isinstance(kind, str):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from deepam_tf.depth.consistency import project_to_samples
 from deepam_tf.depth.grids import Scale
 from deepam_tf.depth.observation import Observation, observe
 from deepam_tf.depth.planes import clamp_to_samples, snap_to_planes
@@ -57,9 +58,9 @@ def restore_observation(
 ) -> np.ndarray:
     """Restore a depth map that has been put on the guide's grid.
 
-    After the networks, pixels beside edges are decided for a surface, values that leave the range
-    of the samples around by more than what these span are brought back to it, and measured
-    pixels get what was measured.
+    After the networks, a map whose samples are averages is moved so that they are again, pixels
+    beside edges are decided for a surface, values that leave the range of the samples around by
+    more than what these span are brought back to it, and measured pixels get what was measured.
 
     Args:
         restorer: of a model with a one-channel image, a guide and a mask.
@@ -67,7 +68,8 @@ def restore_observation(
         guide: `[H, W, G]` floating, in [0, 1].
         snap: whether pixels beside an edge that are near one of the surfaces around take its
             value, see `planes.snap_to_planes`.
-        keep: whether a measured pixel comes out as measured.
+        keep: whether a measured pixel comes out as measured, and averages as measured, see
+            `consistency.project_to_samples`.
         on_tile: called after each tile, for a progress bar.
 
     Returns:
@@ -121,6 +123,15 @@ def restore_observation_with_stddev(
 def _decided(restored: np.ndarray, observation: Observation, *, snap: bool, keep: bool):
     """The network's map after what `restore_observation` says, in the unit of the depth map."""
     restored = np.array(restored, np.float32)
+    if keep and observation.kind != "points":
+        restored[..., 0] = project_to_samples(
+            restored[..., 0],
+            observation.samples[..., 0],
+            observation.valid[..., 0],
+            observation.scale,
+            offset=observation.offset,
+            kind=observation.kind,
+        )
     samples, valid = tf.constant(observation.samples), tf.constant(observation.valid)
     rows = max(_STRIP // restored.shape[1], 1)
     for top in range(0, len(restored), rows):

@@ -124,3 +124,18 @@ def test_snapping_leaves_no_values_near_a_surface_but_off_it(restorer, rng):
     near = between & (off < planes.near_share(4) * 2000 - 1)
     assert np.max(off[near]) > 0.5
     np.testing.assert_allclose(still_off[near], 0.0, atol=0.01)
+
+
+@pytest.mark.parametrize("kind", ["means", "bicubic"])
+def test_averages_come_out_as_measured(restorer, rng, kind):
+    low = 2000 + ramp()[::4, ::4] + rng.uniform(-50, 50, (8, 12))
+
+    def measured_again(**settings) -> np.ndarray:
+        fine = upsample_depth(restorer, low, GUIDE, kind=kind, snap=False, **settings)
+        again, _ = deepam_tf.sampling.coarsen(
+            fine[..., np.newaxis], np.ones([32, 48, 1], np.float32), 4, kind=kind
+        )
+        return again.numpy()[..., 0]
+
+    np.testing.assert_allclose(measured_again(), low, atol=0.1)
+    assert np.abs(measured_again(keep=False) - low).max() > 1
