@@ -96,6 +96,8 @@ def measure(
             is_default = share == planes.near_share(scale)
             snapped = planes.snap_to_planes(restored, samples, valid, share=share, **grid)
             steps[name if is_default else f"{name}, share {share:g}"] = snapped
+        if kind == "bicubic":
+            steps |= _interpolations(name, restorer, observation, guide)
         for step, values in steps.items():
             kept = values
             if not step.endswith("alone"):
@@ -103,6 +105,32 @@ def measure(
                 kept = tf.where(observation.mask == 1, observation.image, kept)
             maps[step] = observation.to_units(kept.numpy())
     return {name: score(truth, values[..., 0]) for name, values in maps.items()}
+
+
+def _interpolations(name, restorer, observation: Observation, guide) -> dict[str, tf.Tensor]:
+    """What becomes of averages if the network starts from either interpolation of them."""
+    grid = {"scale": observation.scale, "offset": observation.offset}
+    planes_alone, _ = sampling.interpolate_samples(
+        tf.constant(observation.samples),
+        tf.constant(observation.valid),
+        observation.image.shape[:2],
+        limited=True,
+        points=False,
+        **grid,
+    )
+    samples, valid = observation.samples[..., 0], observation.valid[..., 0]
+
+    def projected(image: np.ndarray) -> np.ndarray:
+        found = project_to_samples(image[..., 0], samples, valid, **grid, kind=observation.kind)
+        return found[..., np.newaxis]
+
+    starts = {"planes": planes_alone.numpy(), "projected planes": projected(planes_alone.numpy())}
+    return {
+        f"{name}, not snapped, from {start}": tf.constant(
+            projected(restorer(image, guide=guide, mask=observation.mask))
+        )
+        for start, image in starts.items()
+    }
 
 
 def _bilinear(observation: Observation, size: tuple[int, int]) -> np.ndarray:

@@ -4,8 +4,9 @@
     python -m export.convert OUT model.onnx
 
 takes the newest version in OUT, or a version folder. Both formats keep the loop of the solves,
-with its own stop for every image, and the unknown batch, height and width. They hold
-`serving_default` alone; `serving_bytes`, the checks of values and the gradient stay behind.
+with its own stop for every image, and the unknown batch, height and width; or, with `--window
+256 256`, take one window of that size alone, which runtimes of phones and compilers ask for. They
+hold `serving_default` alone; `serving_bytes`, the checks of values and the gradient stay behind.
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("out", type=pathlib.Path, help="folder of the served model, or a version")
     parser.add_argument("file", type=pathlib.Path, help=".tflite or .onnx file to write")
+    parser.add_argument(
+        "--window", type=int, nargs=2, metavar=("H", "W"), help="fixed height and width, batch 1"
+    )
     args = parser.parse_args(argv)
     try:
-        error = convert(args.out, args.file)
+        error = convert(args.out, args.file, window=args.window)
     except ExportError as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 2

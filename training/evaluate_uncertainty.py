@@ -50,6 +50,9 @@ class Row:
     ause_gradient: float
     ause_gamma: float
     ause_of_chance: float
+    block_ause_stddev: float
+    block_ause_gradient: float
+    block_ause_gamma: float
     rank_stddev: float
     rank_gradient: float
     rank_gamma: float
@@ -128,10 +131,13 @@ def _measured(args: argparse.Namespace) -> tuple[list[Row], dict[str, Scores]]:
                 progress.advance(bar)
             result = score([(one.errors, one.stddev, one.rivals) for one in judged], df)
             scores[name] = result
-            ranks = {
-                key: float(np.mean([one.correlations[key] for one in judged]))
-                for key in judged[0].correlations
-            }
+            ranks, blocks = (
+                {key: float(np.mean([one[key] for one in found])) for key in found[0]}
+                for found in (
+                    [one.correlations for one in judged],
+                    [one.block_ause for one in judged],
+                )
+            )
             rows.append(
                 Row(
                     name,
@@ -141,6 +147,7 @@ def _measured(args: argparse.Namespace) -> tuple[list[Row], dict[str, Scores]]:
                     round(result.laplace_nll, 3),
                     *(round(result.ause[x], 4) for x in ("stddev", "|gradient u|", "gamma")),
                     round(result.ause_of_chance, 4),
+                    *(round(blocks[x], 4) for x in ("stddev", "|gradient u|", "gamma")),
                     *(round(ranks[x], 3) for x in ("stddev", "|gradient u|", "gamma")),
                     round(ranks.get("Gaussian stddev", float("nan")), 3),
                 )
@@ -155,6 +162,7 @@ def _table(rows: list[Row], title: str) -> rich.table.Table:
         "inside 50 / 80 / 95 %",
         "nats (Laplace)",
         "AUSE head / |gradient u| / gamma (chance)",
+        "AUSE of blocks 8x8 head / |gradient u| / gamma",
         "rank correlation head / |gradient u| / gamma / Gaussian",
         title=title,
     )
@@ -165,6 +173,8 @@ def _table(rows: list[Row], title: str) -> rich.table.Table:
             f"{row.nll:.2f} ({row.laplace_nll:.2f})",
             f"{row.ause_stddev:.3f} / {row.ause_gradient:.3f} / {row.ause_gamma:.3f} "
             f"({row.ause_of_chance:.3f})",
+            f"{row.block_ause_stddev:.3f} / {row.block_ause_gradient:.3f} / "
+            f"{row.block_ause_gamma:.3f}",
             f"{row.rank_stddev:.2f} / {row.rank_gradient:.2f} / {row.rank_gamma:.2f} / "
             f"{row.rank_gaussian:.2f}",
         )

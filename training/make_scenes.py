@@ -4,9 +4,9 @@
 
 writes `OUT/depth/00000.png` (16 bit, no holes) and `OUT/rgb/00000.png`. Depth maps of cameras are
 few and end in soft or wrong edges; of a drawn scene every edge is known to the pixel. Polygons and
-ellipses of all sizes lie in front of one another (the dead leaves model: Matheron 1968; Lee, Mumford
-and Huang, "Occlusion models for natural images", IJCV 2001). Some have the colour of what is
-behind them, others a pattern that the depth knows nothing of.
+ellipses of all sizes lie in front of one another (the dead leaves model: Matheron 1968; Lee,
+Mumford and Huang, "Occlusion models for natural images", IJCV 2001). Some have the colour of what
+is behind them, others a pattern that the depth knows nothing of.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ _NEAR, _FAR = 235.0, 30.0  # levels: of the middle of the nearest surface and of
 _LIKE_BEHIND, _PATTERNED = 0.1, 0.25  # shares of the surfaces
 
 
-def draw_scene(
-    rng: np.random.Generator, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Draw one scene.
 
     Args:

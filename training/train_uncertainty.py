@@ -81,6 +81,10 @@ def main(argv: list[str] | None = None) -> int:
         # Of the folders' names, not of where they lie on this machine.
         folders = [f"{path.resolve().parent.name}/{path.name}" for path in args.data]
         settings = [word for setting in args.settings for word in ("--set", setting)]
+        for option in ("filters", "crops", "epochs", "learning_rate"):
+            value = getattr(args, option)
+            if value != parser.get_default(option):
+                settings += ["--" + option.replace("_", "-"), f"{value:g}"]
         card = {
             "training": {
                 "command": shlex.join(

@@ -1,7 +1,7 @@
 """Fine maps that give the samples they were restored from when they are made coarse again.
 
-A sample that is an average says nothing of any one pixel, and yet of all of them: the fine map, made
-coarse in the same way, has to be what was measured. Networks come close to that and no more.
+A sample that is an average says nothing of any one pixel, and yet of all of them: the fine map,
+made coarse in the same way, has to be what was measured. Networks come close to that and no more.
 """
 
 from __future__ import annotations

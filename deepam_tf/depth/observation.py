@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from deepam_tf.depth.consistency import project_to_samples
 from deepam_tf.depth.grids import Scale, as_pair, default_offset, neighbours
 from deepam_tf.depth.holes import find_strays, value_range
 from deepam_tf.depth.sampling import KINDS, interpolate_samples, take_samples
@@ -20,6 +21,9 @@ __all__ = ["Observation", "infer_scale", "observe", "trust"]
 
 _FULL_TRUST = 1e4  # gamma of a sample whose confidence is 1
 _LEAST_TRUST = 1e-3  # confidence below which a sample is a hole
+# Up to this scale networks restore a bicubically reduced map better from an interpolation that has
+# the samples for its averages; of wider cells that one swings beside every edge (docs/joint.md).
+_MOST_PROJECTED = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,9 +256,13 @@ def observe(
         limited=True,
         points=(kind == "points") & (confidence == 1)[rows][:, columns, np.newaxis],
     )
+    image = image.numpy()
+    if kind == "bicubic" and max(scale) <= _MOST_PROJECTED:
+        parts = (x[..., 0] for x in (image, samples, weights))
+        image = project_to_samples(*parts, scale, offset=offset, kind=kind)[..., np.newaxis]
     exact = np.where(mask.numpy()[..., 0] == 1, values[rows][:, columns], np.nan)
     return Observation(
-        image=image.numpy(),
+        image=image,
         mask=mask.numpy(),
         samples=samples,
         valid=weights,

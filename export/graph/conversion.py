@@ -1,7 +1,7 @@
 """Exported models in the formats of other runtimes, LiteRT (TensorFlow Lite) and ONNX.
 
 Both formats keep the loop of the solves, with its own stop for every image, and the unknown
-batch, height and width.
+batch, height and width, or fix them for one window.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -27,6 +27,7 @@ from export.graph.artefact import (
     ExportError,
     version_folder,
 )
+from export.graph.samples import sample_inputs
 
 __all__ = ["AGREEMENT", "RUNTIMES", "convert"]
 
@@ -35,26 +36,39 @@ AGREEMENT = AGREEMENTS["float32"]["agreement"]
 
 STDDEV_AGREEMENT = 1e-4
 """The same of a standard deviation."""
+# A standard deviation sees the logarithm of small differences.
+_ACCEPTED = {"restored": AGREEMENT, "stddev": STDDEV_AGREEMENT}
 _ONNX_OPSET = 18
+Answer = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 
-def convert(source: str | os.PathLike, target: str | os.PathLike) -> float:
+def convert(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    *,
+    window: Sequence[int] | None = None,
+) -> float:
     """Write a model in the format that the file's suffix names, if it answers as it should.
 
     Args:
         source: folder of a served model, or one version of it.
         target: `.tflite` or `.onnx` file; replaced if it exists.
+        window: height and width of the only size that the file takes, one image at a time; by
+            default any number of images of any size.
 
     Returns:
-        The largest difference from the Keras model at the sizes of the verification; those of
-        standard deviations count by a tenth.
+        The largest difference from the Keras model at the sizes of the verification, or with a
+        window from the SavedModel; those of standard deviations count by a tenth.
 
     Raises:
         ExportError: if there is no model, the suffix is another, the format's packages are
-            missing, the conversion fails, the answers differ, or the file cannot be written.
+            missing, the conversion fails, the answers differ, the file cannot be written, or
+            the window has no pixels.
     """
     target = pathlib.Path(target)
+    if window is not None and min(window) < 1:
+        raise ExportError(f"The window must be at least 1x1. Received: {window[0]}x{window[1]}.")
     if target.suffix not in RUNTIMES:
         raise ExportError(f"The file must end in {' or '.join(RUNTIMES)}. Received: {target.name}.")
     folder = version_folder(pathlib.Path(source))
@@ -69,8 +83,14 @@ def convert(source: str | os.PathLike, target: str | os.PathLike) -> float:
         with tempfile.TemporaryDirectory(prefix=".convert-", dir=target.parent) as place:
             temporary = pathlib.Path(place, target.name)
             try:
-                converted(folder, temporary)
-                error = _largest_difference(folder, runtime(temporary))
+                if window is None:
+                    converted(folder, temporary)
+                    answers = _remembered(folder)
+                else:
+                    fixed = pathlib.Path(place, "fixed")
+                    answers = _with_window(folder, fixed, window)
+                    converted(fixed, temporary)
+                error = _largest_difference(answers, runtime(temporary))
             except ImportError as missing:
                 raise ExportError(f"{missing}. Install it: pip install '.[convert]'.") from missing
             except RuntimeError as refusal:  # what both runtimes raise
@@ -132,18 +152,51 @@ RUNTIMES = {".tflite": (_to_litert, _run_litert), ".onnx": (_to_onnx, _run_onnx)
 """By suffix: how a file is made, and how it is run."""
 
 
-def _largest_difference(folder: pathlib.Path, run: Run) -> float:
-    errors = []
+def _with_window(folder: pathlib.Path, fixed: pathlib.Path, window: Sequence[int]) -> list[Answer]:
+    """Save the model once more, for one window of that size, and what it answers to such."""
+    loaded = tf.saved_model.load(str(folder))
+    serve = loaded.signatures["serving_default"]
+    specs = {
+        name: tf.TensorSpec([1, *window, spec.shape[-1]], spec.dtype, name=name)
+        for name, spec in serve.structured_input_signature[1].items()
+    }
+    if "noise_stddev" in specs:  # one level serves a window
+        level = specs["noise_stddev"]
+        specs["noise_stddev"] = tf.TensorSpec([1, 1, 1, 1], level.dtype, name="noise_stddev")
+    module = tf.Module()
+    module.loaded = loaded  # keeps the variables
+    function = tf.function(lambda **inputs: serve(**inputs), autograph=False)
+    signature = function.get_concrete_function(**specs)
+    tf.saved_model.save(
+        module,
+        str(fixed),
+        signatures={"serving_default": signature},
+        options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+    )
+    inputs = sample_inputs(specs, (1, *window))
+    outputs = signature(**{name: tf.constant(x) for name, x in inputs.items()})
+    return [(inputs, {name: x.numpy() for name, x in outputs.items()})]
+
+
+def _remembered(folder: pathlib.Path) -> list[Answer]:
+    """Inputs, and what the Keras model answered to them when it was exported."""
     with np.load(folder / EXTRA / VERIFICATION) as file:
+        found = []
         for i in sorted({key.split("/")[0] for key in file.files}):
             start = f"{i}/input/"
             inputs = {k.removeprefix(start): file[k] for k in file.files if k.startswith(start)}
-            outputs = run(inputs)
-            # A standard deviation sees the logarithm of small differences.
-            for name, accepted in (("restored", AGREEMENT), ("stddev", STDDEV_AGREEMENT)):
-                if f"{i}/{name}" in file:
-                    error = np.abs(outputs[name] - file[f"{i}/{name}"]).max()
-                    errors.append(error * AGREEMENT / accepted)
+            names = [name for name in _ACCEPTED if f"{i}/{name}" in file]
+            found.append((inputs, {name: file[f"{i}/{name}"] for name in names}))
+    return found
+
+
+def _largest_difference(answers: list[Answer], run: Run) -> float:
+    errors = []
+    for inputs, expected in answers:
+        outputs = run(inputs)
+        for name, values in expected.items():
+            error = np.abs(outputs[name] - values).max()
+            errors.append(error * AGREEMENT / _ACCEPTED[name])
     return float(np.max(errors))  # of one NaN, NaN
 
 

@@ -19,6 +19,25 @@ def test_conversions_agree(served, tmp_path, suffix, capsys):
     assert [path.name for path in tmp_path.iterdir()] == [f"tiny{suffix}"]
 
 
+def shapes(path) -> list[list]:
+    if path.suffix == ".onnx":
+        onnxruntime = pytest.importorskip("onnxruntime")
+        return [x.shape for x in onnxruntime.InferenceSession(str(path)).get_inputs()]
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    found = interpreter.Interpreter(model_path=str(path)).get_input_details()
+    return [x["shape_signature"].tolist() for x in found]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_window_fixes_the_size(served, tmp_path, suffix, capsys):
+    out = tmp_path / f"tiny{suffix}"
+    assert convert.main([str(served / "tiny"), str(out), "--window", "24", "40"]) == 0
+    assert "largest difference" in capsys.readouterr().out
+    assert sorted(shapes(out)) == [[1, 1, 1, 1], [1, 24, 40, 1]]
+    assert list(tmp_path.iterdir()) == [out]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("arguments", [{}, {"levels": 2, "edge_weights": True}])
@@ -49,6 +68,9 @@ def test_bad_arguments_are_errors_of_one_line(served, tmp_path, capsys):
         error = capsys.readouterr().err
         assert error.startswith("error: ")
         assert "Received" in error
+    out = [str(served / "tiny"), str(tmp_path / "model.onnx")]
+    assert convert.main([*out, "--window", "0", "8"]) == 2
+    assert "Received: 0x8" in capsys.readouterr().err
     missing = tmp_path / "no" / "such" / "model.onnx"
     assert convert.main([str(served / "tiny"), str(missing)]) == 2
     assert "cannot be written" in capsys.readouterr().err

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from deepam_tf import DeepAM, data, image_gradient, image_io, noise
 from deepam_tf.probability import GaussianField
-from training.evaluation.calibration import SHARES, Scores
+from training.evaluation.calibration import SHARES, Scores, area, sparsification
 
 __all__ = [
     "Judged",
@@ -53,13 +53,15 @@ class Judged:
         stddev: the head's standard deviations there, `[N]`.
         rivals: what else may say which values are worst, `[N]` by name.
         correlations: Spearman's rank correlation of the head and each rival with the error, over
-            blocks of 8x8 pixels.
+            blocks of 8x8 pixels (root mean squares), of which the truth is known everywhere.
+        block_ause: AUSE of the head and each rival over the same blocks.
     """
 
     errors: np.ndarray
     stddev: np.ndarray
     rivals: dict[str, np.ndarray]
     correlations: dict[str, float]
+    block_ause: dict[str, float]
 
 
 def real_observations(folder: pathlib.Path, channels: int) -> Iterator[Observed]:
@@ -134,11 +136,17 @@ def judge(run, observed: Observed, *, gaussian: bool) -> Judged:
         variance = field.marginal_variance(_GAUSSIAN_SAMPLES).value.numpy()
         maps["Gaussian stddev"] = np.sqrt(variance)
     known = np.broadcast_to(observed.known[..., np.newaxis] > 0, errors.shape)
-    blocks = _blocks(np.where(known, errors, 0))
-    correlations = {name: rank_correlation(blocks, _blocks(x)) for name, x in maps.items()}
+    whole = _blocks(known) == 1
+    blocks = _blocks(errors)[whole]
+    orders = {name: _blocks(x)[whole] for name, x in maps.items()}
+    best = area(sparsification(blocks, blocks))
     stddev = maps.pop("stddev")
     return Judged(
-        errors[known], stddev[known], {name: x[known] for name, x in maps.items()}, correlations
+        errors[known],
+        stddev[known],
+        {name: x[known] for name, x in maps.items()},
+        {name: rank_correlation(blocks, x) for name, x in orders.items()},
+        {name: area(sparsification(blocks, x)) - best for name, x in orders.items()},
     )
 
 
