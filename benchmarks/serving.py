@@ -1,6 +1,6 @@
 """What serving costs: latency and throughput beside calling the Keras model, and memory.
 
-    python -m benchmarks.serving [--part latency throughput memory] [--model denoise_gray]
+    python -m benchmarks.serving [--part latency throughput memory hostile] [--model denoise_gray]
 
 Ways to the same result are asked in turns, so that whatever else the machine does meets all of
 them alike. Needs the extra `serve`, and an environment for MLServer, which it makes where
@@ -20,6 +20,7 @@ import socket
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 
@@ -98,14 +99,25 @@ class Mlserver:
         ]
         return self._infer(inputs)[0]["data"]
 
+    def refusal(self, body: bytes) -> tuple[int, str]:
+        """Status and text of the answer to a request that nobody should answer."""
+        try:
+            with urllib.request.urlopen(self._request(body), timeout=300) as response:
+                return response.status, ""
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode(errors="replace")
+
     def _infer(self, inputs: list[dict]) -> list[dict]:
-        request = urllib.request.Request(
-            f"{self._url}/v2/models/{self._model}/infer",
-            data=json.dumps({"inputs": inputs}).encode(),
-            headers={"Content-Type": "application/json"},
-        )
+        request = self._request(json.dumps({"inputs": inputs}).encode())
         with urllib.request.urlopen(request, timeout=300) as response:
             return json.load(response)["outputs"]
+
+    def _request(self, body: bytes) -> urllib.request.Request:
+        return urllib.request.Request(
+            f"{self._url}/v2/models/{self._model}/infer",
+            data=body,
+            headers={"Content-Type": "application/json"},
+        )
 
     def resident_megabytes(self) -> float:
         """Memory that the server's process holds (Linux)."""
@@ -199,20 +211,39 @@ def latency(model: deepam_tf.DeepAM, root: pathlib.Path, python: pathlib.Path, c
 
 
 def throughput(model: deepam_tf.DeepAM, root: pathlib.Path, python: pathlib.Path, console) -> None:
-    """Eight clients at once, one image 64x64 a request, with and without batching."""
+    """Eight clients at once, a small image a request, with and without batching, in turns."""
     specs = {key: tf.TensorSpec(x.shape, x.dtype) for key, x in model.input.items()}
-    inputs = samples.sample_inputs(specs, (1, 64, 64))
-    count = 400
-    for batch in (1, 8):
-        with (
-            mlserver(root, model.name, python, batch) as remote,
-            concurrent.futures.ThreadPoolExecutor(8) as threads,
-        ):
-            list(threads.map(lambda _: remote.restore(**inputs), range(40)))
-            start = time.perf_counter()
-            list(threads.map(lambda _: remote.restore(**inputs), range(count)))
-            rate = count / (time.perf_counter() - start)
-        console.print(f"8 clients, 64x64 tensors, batches of up to {batch}: {rate:.1f} images/s")
+    kinds = {
+        "64x64": [samples.sample_inputs(specs, (1, 64, 64))],
+        "24 to 40 pixels a side": [
+            samples.sample_inputs(specs, (1, side, other), seed=side)
+            for side in range(24, 41, 2)
+            for other in range(24, 41, 4)
+        ],
+    }
+    with contextlib.ExitStack() as stack:
+        threads = stack.enter_context(concurrent.futures.ThreadPoolExecutor(8))
+        servers = {
+            batch: stack.enter_context(mlserver(root, model.name, python, batch))
+            for batch in (1, 8)
+        }
+        for kind, requests in kinds.items():
+
+            def ask(remote: Mlserver, count: int, requests=requests) -> None:
+                given = (requests[i % len(requests)] for i in range(count))
+                list(threads.map(lambda inputs: remote.restore(**inputs), given))
+
+            ways = {
+                f"batches of up to {batch}": lambda r=remote, ask=ask: ask(r, 200)
+                for batch, remote in servers.items()
+            }
+            taken = measure_in_turns(ways, 0)
+            alone = np.median(taken["batches of up to 1"])
+            for way, seconds in taken.items():
+                console.print(
+                    f"8 clients, {kind}, {way}: {200 / np.median(seconds):.1f} images/s, "
+                    f"{alone / np.median(seconds):.2f} times one by one"
+                )
 
 
 def memory(model: deepam_tf.DeepAM, root: pathlib.Path, python: pathlib.Path, console) -> None:
@@ -244,7 +275,95 @@ def memory(model: deepam_tf.DeepAM, root: pathlib.Path, python: pathlib.Path, co
             console.print(f"after {done + step} requests: {held:.0f} MB")
 
 
-PARTS = {"latency": latency, "throughput": throughput, "memory": memory}
+def _hostile(inputs: dict[str, np.ndarray]) -> list[bytes]:
+    """Requests that are wrong each in a way of its own, made of one that is right."""
+
+    def body(**changed) -> bytes:
+        given = []
+        for name, x in {**inputs, **changed}.items():
+            values = np.asarray(x, np.float32)
+            one = {"name": name, "datatype": "FP32", "shape": list(values.shape)}
+            given.append({**one, "data": values.ravel().tolist()})
+        return json.dumps({"inputs": given}).encode()
+
+    def files(*data: str) -> bytes:
+        several = {"name": "image_bytes", "datatype": "BYTES", "shape": [len(data)], "data": data}
+        level = {"name": "noise_stddev", "datatype": "FP32", "shape": [len(data)]}
+        return json.dumps({"inputs": [several, {**level, "data": [0.1] * len(data)}]}).encode()
+
+    image = inputs["image"]
+    png = samples.as_files(inputs)["image_bytes"].numpy()[0]
+    one_is_nan = image.copy()
+    one_is_nan[0, 3, 3] = np.nan
+    right = body()
+    return [
+        b"",
+        np.random.default_rng(0).bytes(500),
+        right[: len(right) // 2],
+        json.dumps({"inputs": []}).encode(),
+        body(image=one_is_nan),
+        body(image=255 * image),
+        body(image=image[0]),
+        body(image=image[:, :0]),
+        body(noise_stddev=np.full([1, 1, 1, 1], -0.1)),
+        body(noise_stddev=np.full([1, 1, 1, 1], 25.0)),
+        body(another=image),
+        right.replace(b'"FP32"', b'"INT64"'),
+        right.replace(f"{list(image.shape)}".encode(), b"[1, 30000, 30000, 1]"),
+        files("%%%"),
+        files(base64.b64encode(png[:-20]).decode()),
+        files(base64.b64encode(b"\x00" * 300).decode()),
+        files(base64.b64encode(png).decode(), "AAAA"),
+        files(),
+    ]
+
+
+def hostile(model: deepam_tf.DeepAM, root: pathlib.Path, python: pathlib.Path, console) -> None:
+    """10,000 requests, 24 to 40 pixels a side, 8 at a time, one in twenty of them hostile.
+
+    Every answer is compared with the SavedModel's in this process, alone.
+
+    Raises:
+        ValueError: if an answer was wrong.
+    """
+    specs = {key: tf.TensorSpec(x.shape, x.dtype) for key, x in model.input.items()}
+    loaded = tf.saved_model.load(str(root / model.name / "1"))
+    requests = []
+    for number, side in enumerate(range(24, 41, 2)):
+        inputs = samples.sample_inputs(specs, (1, side, 64 - side), seed=number)
+        tensors = {key: tf.constant(x) for key, x in inputs.items()}
+        right = loaded.signatures["serving_default"](**tensors)["restored"].numpy().ravel()
+        requests.append((inputs, right))
+    refused = _hostile(requests[0][0])
+    wrong: list[str] = []
+
+    def ask(remote: Mlserver, i: int) -> None:
+        if i % 20 == 7:
+            kind = i // 20 % len(refused)
+            status, text = remote.refusal(refused[kind])
+            if not 400 <= status < 500 or not text or "Traceback" in text:
+                wrong.append(f"hostile request {kind}: status {status}, {text[:200]!r}")
+            return
+        inputs, right = requests[i % len(requests)]
+        error = np.abs(np.array(remote.restore(**inputs), np.float32) - right).max()
+        if not error < 1e-5:
+            wrong.append(f"request {i}: off by {error:.1e}")
+
+    step = NUM_REQUESTS // 10
+    with (
+        mlserver(root, model.name, python, batch=8) as remote,
+        concurrent.futures.ThreadPoolExecutor(8) as threads,
+    ):
+        console.print(f"before: the server holds {remote.resident_megabytes():.0f} MB")
+        for done in range(0, NUM_REQUESTS, step):
+            list(threads.map(lambda i: ask(remote, i), range(done, done + step)))
+            held = remote.resident_megabytes()
+            console.print(f"after {done + step} requests: {held:.0f} MB, {len(wrong)} wrong")
+    if wrong:
+        raise ValueError("\n".join(wrong[:20]))
+
+
+PARTS = {"latency": latency, "throughput": throughput, "memory": memory, "hostile": hostile}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -266,7 +385,11 @@ def main(argv: list[str] | None = None) -> int:
         root = pathlib.Path(place)
         save(source, root / args.model)
         for part in args.part:
-            PARTS[part](source.model, root, python, console)
+            try:
+                PARTS[part](source.model, root, python, console)
+            except ValueError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 1
     return 0
 
 

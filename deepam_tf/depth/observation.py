@@ -23,7 +23,7 @@ _FULL_TRUST = 1e4  # gamma of a sample whose confidence is 1
 _LEAST_TRUST = 1e-3  # confidence below which a sample is a hole
 # Up to this scale networks restore a bicubically reduced map better from an interpolation that has
 # the samples for its averages; of wider cells that one swings beside every edge (docs/joint.md).
-_MOST_PROJECTED = 8
+_MOST_PROJECTED = 4
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,9 +61,9 @@ def _build_hidden(convolutions, normalizations, channels: int, joined_filters: i
 class GuidanceNetwork(keras.layers.Layer):
     """The CNN that reads a guide image: `depth` convolutions 3x3, each normalised, then ReLU.
 
-    Input: a guide, `[B, H, W, channels]`. Output: features `[B, H, W, filters]`, which
-    `AggregationNetwork` joins with its own after the third convolution (Kim et al., CVPR
-    2017, section 4.3).
+    Input: a guide, `[B, H, W, channels]`; called with `inside`, see `AggregationNetwork`. Output:
+    features `[B, H, W, filters]`, which `AggregationNetwork` joins with its own after the third
+    convolution (Kim et al., CVPR 2017, section 4.3).
 
     Args:
         filters: feature maps of each convolution.
@@ -94,10 +94,10 @@ class GuidanceNetwork(keras.layers.Layer):
         _build_hidden(self.convolutions, self.normalizations, input_shape[-1])
         super().build(input_shape)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, inside=None):
         x = inputs
         for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
-            x = normalized_features(x, convolution, normalization, training)
+            x = normalized_features(x, convolution, normalization, training, inside)
         return x
 
     def compute_output_shape(self, input_shape):
@@ -215,6 +215,10 @@ class AggregationNetwork(keras.layers.Layer):
     With `edge_weights` a third output is the confidence in `v`, `[B, H, W, 2]` in (0, 1]:
     `w = 0.02 + 0.98 exp(-relu(8 h))` of a convolution `h` beside that of `gamma`. It is 1 before
     training.
+
+    Images of several sizes may share a batch: beyond each the last row and column are repeated, and
+    `inside`, `[B, ceil(H / r), ceil(W / r), 1]`, is 1 at its blocks and 0 outside. What comes out
+    at its pixels is then what it gives alone: convolutions see zeros beyond its border as ever.
 
     With `levels` above 1 the features after the third convolution also go through a
     `CoarseNetwork` of twice as many maps, whose result is added four convolutions before the end.
@@ -381,23 +385,29 @@ class AggregationNetwork(keras.layers.Layer):
                 head.build((None, None, None, self.filters))
         super().build(input_shape)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, inside=None):
+        if inside is not None and self.coarse is not None:
+            raise ValueError(
+                "Only networks of one level take `inside`: coarse places would see beyond. "
+                f"Received: levels={self.levels}."
+            )
         u, *others = inputs if isinstance(inputs, (list, tuple)) else [inputs]
         guide_features = None
         if self.guidance is not None:
             guide = tf.cast(self._broadcast(others.pop(), u), self.compute_dtype)
-            guide = to_blocks(guide, self.pixel_unshuffle)
-            guide_features = self.guidance(guide, training=training)
+            guide = _zero_outside(to_blocks(guide, self.pixel_unshuffle), inside)
+            guide_features = self.guidance(guide, training=training, inside=inside)
         # In float32: half precision would round small steps of large values away.
         slopes = image_gradient(u) if self.residual or self.shift_invariant else None
         image = _SLOPE_GAIN * slopes if self.shift_invariant else u
         stacked = tf.concat([image, *(self._broadcast(x, u) for x in others)], axis=-1)
         x = to_blocks(tf.cast(stacked, self.compute_dtype), self.pixel_unshuffle)
+        x = _zero_outside(x, inside)
         coarse_features = edge_weight = None
         for i, (convolution, normalization) in enumerate(
             zip(self.convolutions, self.normalizations, strict=True), start=1
         ):
-            x = normalized_features(x, convolution, normalization, training)
+            x = normalized_features(x, convolution, normalization, training, inside)
             if i == _JOIN_AFTER and guide_features is not None:
                 x = tf.concat([x, guide_features], axis=-1)
             if i == _JOIN_AFTER and self.coarse is not None:
@@ -431,6 +441,10 @@ class AggregationNetwork(keras.layers.Layer):
             "edge_weights": self.edge_weights,
             "levels": self.levels,
         }
+
+
+def _zero_outside(x: tf.Tensor, inside: tf.Tensor | None) -> tf.Tensor:
+    return x if inside is None else x * tf.cast(inside, x.dtype)
 
 
 def _edge_weight(h: tf.Tensor) -> tf.Tensor:

@@ -127,6 +127,7 @@ def normalized_features(
     convolution: keras.layers.Conv2D,
     normalization: keras.layers.BatchNormalization,
     training: bool | None,
+    inside: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Convolution, batch normalisation and ReLU.
 
@@ -139,6 +140,7 @@ def normalized_features(
         convolution: a built layer, stride 1, padding "same".
         normalization: the layer that follows it; or an identity, where it is folded already.
         training: as Keras passes it to `call`.
+        inside: at inference, `[B, H, W, 1]`: 0 where features are to be 0, 1 elsewhere.
 
     Returns:
         Features `[B, H, W, filters]`, in the compute dtype of the layers.
@@ -152,7 +154,8 @@ def normalized_features(
         kernel, bias = folded_weights(convolution, normalization)
     dtype = convolution.compute_dtype
     x = tf.nn.conv2d(tf.cast(x, dtype), tf.cast(kernel, dtype), 1, "SAME")
-    return tf.nn.relu(tf.nn.bias_add(x, tf.cast(bias, dtype)))
+    x = tf.nn.relu(tf.nn.bias_add(x, tf.cast(bias, dtype)))
+    return x if inside is None else x * tf.cast(inside, dtype)
 
 
 @keras.saving.register_keras_serializable(package="deepam_tf")

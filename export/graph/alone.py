@@ -73,6 +73,8 @@ def main(folder: pathlib.Path) -> None:
         expected["0/gradient"],
         gradient_agreement,
     )
+    if "serving_ragged" in loaded.signatures:
+        check_ragged(loaded.signatures["serving_ragged"], expected, agreement)
     check_bytes(loaded.signatures["serving_bytes"], inputs_of(expected, 1), serve, agreement)
     present = sorted(name for name in ABSENT if sys.modules.get(name) is not None)
     report("imported nothing of ours", not present, f"{present or 'none'}")
@@ -114,6 +116,30 @@ def check_gradient(
     slope = np.mean([np.sum(gradient_at(image + t * way) * way) for t in middles])
     error = abs(gain / float(2 * slope) - 1)
     report("gradient agrees with differences", error <= agreement, f"relative {error:.1e}")
+
+
+def check_ragged(serve_ragged, expected: dict[str, np.ndarray], agreement: float) -> None:
+    """Images of several sizes in one batch give what each gives alone."""
+    numbers = sorted({int(key.split("/")[0]) for key in expected})
+    each = [(i, number) for i in numbers for number in range(len(expected[f"{i}/restored"]))]
+    sizes = [expected[f"{i}/restored"].shape[1:3] for i, _ in each]
+    inputs = {}
+    for name in inputs_of(expected, numbers[0]):
+        values = [expected[f"{i}/input/{name}"][number] for i, number in each]
+        sides = np.max([x.shape[:2] for x in values], axis=0)
+        inputs[name] = np.stack(
+            [
+                # The padding may hold anything, also what is no number.
+                np.pad(x, [*((0, n) for n in sides - x.shape[:2]), (0, 0)], constant_values=np.nan)
+                for x in values
+            ]
+        )
+    restored = serve_ragged(**inputs, size=np.array(sizes, np.int32))["restored"].numpy()
+    error = max(
+        float(np.abs(restored[k, :height, :width] - expected[f"{i}/restored"][number]).max())
+        for k, ((i, number), (height, width)) in enumerate(zip(each, sizes, strict=True))
+    )
+    report("serving_ragged agrees", error <= agreement, f"largest difference {error:.1e}")
 
 
 def check_bytes(serve_bytes, inputs: dict[str, tf.Tensor], serve, agreement: float) -> None:

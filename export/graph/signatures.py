@@ -1,5 +1,8 @@
 """What an exported model answers to: `serving_default` for tensors, `serving_bytes` for files.
 
+Images of several sizes in one batch, padded to the largest, go by `serving_ragged`, which also
+takes their sizes, where the model can keep them apart (`ragged.restore_ragged`).
+
 A model with an uncertainty head gives `restored` and `stddev` by `serving_default`, and `restored`
 alone, without the head's work, by `serving_restored`.
 
@@ -15,10 +18,12 @@ import tensorflow as tf
 
 from export.graph import image_bytes
 from export.graph.image_bytes import checked
+from export.graph.ragged import restore_ragged
 
 __all__ = ["ServedModel"]
 
 _LEVEL = "noise_stddev"
+_SIZE = "size"
 _UP_TO_ONE = (_LEVEL, "mask")
 _FARTHEST = 2.0
 """Largest root mean square distance of a picture from [0, 1]: no noise is that strong."""
@@ -60,6 +65,39 @@ class ServedModel(tf.Module):
                 self._restore_bytes, autograph=False
             ).get_concrete_function(**self._bytes_specs()),
         }
+        self._run_ragged = restore_ragged(model)
+        if self._run_ragged is not None:
+            size = tf.TensorSpec([None, 2], tf.int32, name=_SIZE)
+            self.functions["serving_ragged"] = tf.function(
+                self._restore_ragged, autograph=False
+            ).get_concrete_function(**self.specs, **{_SIZE: size})
+
+    def _restore_ragged(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Images of several sizes, beyond which the padding may hold anything."""
+        size = inputs.pop(_SIZE)
+        largest = tf.shape(inputs["image"])[1:3]
+        size = checked(
+            size,
+            tf.reduce_all((size >= 1) & (size <= largest))
+            & tf.equal(tf.shape(size)[0], tf.shape(inputs["image"])[0]),
+            f"`{_SIZE}` must be height and width of each image, at least 1 and at most those of "
+            "the batch. Received: ",
+            tf.strings.reduce_join(tf.strings.as_string(size), separator=", "),
+        )
+        inside = tf.sequence_mask(size[:, 0], largest[0])[:, :, tf.newaxis, tf.newaxis]
+        inside &= tf.sequence_mask(size[:, 1], largest[1])[:, tf.newaxis, :, tf.newaxis]
+        inputs = {
+            name: tf.cond(
+                tf.reduce_all(tf.shape(x)[1:3] == largest),
+                lambda x=x: tf.where(inside, x, 0.0),
+                lambda x=x: x,
+            )
+            for name, x in inputs.items()
+        }
+        area = tf.cast(tf.reduce_prod(largest), tf.float32)
+        share = tf.cast(tf.reduce_prod(size, axis=1), tf.float32) / area
+        restored = self._run_ragged(self._checked(inputs, share), size)
+        return {"restored": tf.identity(restored, name="restored")}
 
     def _restore(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         restored = self._run(self._checked(inputs))
@@ -93,8 +131,11 @@ class ServedModel(tf.Module):
         )
         return {"restored_bytes": tf.identity(restored, name="restored_bytes")}
 
-    def _checked(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The inputs of one call of the model; each an error where a value makes no sense."""
+    def _checked(self, inputs: dict[str, tf.Tensor], share=1.0) -> dict[str, tf.Tensor]:
+        """The inputs of one call of the model; each an error where a value makes no sense.
+
+        `share` is what part of each image is not padding, which is 0.
+        """
         image = inputs["image"]
         sizes = tf.cast(tf.shape(image)[:3], tf.float32)
         pixels = tf.reduce_prod(sizes)
@@ -106,9 +147,9 @@ class ServedModel(tf.Module):
             _shape_text(image),
         )
         inputs = {**inputs, "image": image}
-        return {name: self._with_checked_values(name, x) for name, x in inputs.items()}
+        return {name: self._with_checked_values(name, x, share) for name, x in inputs.items()}
 
-    def _with_checked_values(self, name: str, x: tf.Tensor) -> tf.Tensor:
+    def _with_checked_values(self, name: str, x: tf.Tensor, share) -> tf.Tensor:
         fine = tf.math.is_finite(x)
         rule = "finite and, but for its noise, in [0, 1]"
         if name in _UP_TO_ONE:
@@ -117,7 +158,7 @@ class ServedModel(tf.Module):
         fine = tf.reduce_all(fine, axis=[1, 2, 3])
         if name not in _UP_TO_ONE:
             outside = x - tf.clip_by_value(x, 0, 1)
-            fine &= tf.reduce_mean(tf.square(outside), axis=[1, 2, 3]) <= _FARTHEST**2
+            fine &= tf.reduce_mean(tf.square(outside), axis=[1, 2, 3]) <= _FARTHEST**2 * share
         first = tf.argmin(tf.cast(tf.concat([fine, [False]], axis=0), tf.int32))
         message = (f"`{name}` must be {rule}. Received: other values in image ", first, ".")
         return checked(x, tf.reduce_all(fine), *message)

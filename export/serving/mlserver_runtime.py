@@ -39,6 +39,7 @@ __all__ = ["SavedModelRuntime", "VersionFolders"]
 _DATATYPES = {tf.float32: "FP32", tf.float64: "FP64", tf.string: "BYTES"}
 _ASSERTION = re.compile(r"assertion failed: \[(.*?)\]\n", re.DOTALL)
 _BUSY = 503
+_MOST_PADDED = 2.0  # pixels of a batch over those of its images
 # Not MLServer's own registry: with a single process it is not shown.
 _BATCH_IMAGES = prometheus_client.Histogram(
     "deepam_batch_images", "images that were run together", ["model"], buckets=(1, 2, 4, 8, 16, 32)
@@ -103,7 +104,7 @@ class SavedModelRuntime(MLModel):
         folder = self.settings.parameters.uri
         self._loaded = _known(folder) or await asyncio.to_thread(_load, folder)
         self._signatures = self._loaded.signatures
-        self._batches: dict[tuple, _Batch] = {}
+        self._batches: list[_Batch] = []
         serve = self._signatures["serving_default"]
         self.inputs = _described(serve.structured_input_signature[1])
         self.outputs = _described(serve.structured_outputs)
@@ -154,37 +155,43 @@ class SavedModelRuntime(MLModel):
         return {key: value.numpy() for key, value in results.items()}
 
     async def _batched(self, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run together with other requests whose images have the same size.
+        """Run together with other requests, of other sizes too where the model can tell them apart.
 
-        MLServer's own batching puts together whatever comes, images of any size too.
+        MLServer's own batching puts together whatever comes.
         """
         count = tensors["image"].shape[0]
         # Of no image, or of inputs that do not fit, the graph says what is wrong.
-        if not count or any(x.ndim != 4 or x.shape[0] not in (1, count) for x in tensors.values()):
+        if not count or not _fits(tensors):
             return await self._run("serving_default", tensors)
         tensors = {key: np.repeat(x, count // x.shape[0], axis=0) for key, x in tensors.items()}
-        size = tuple(sorted((key, *x.shape[1:]) for key, x in tensors.items()))
-        batch = self._batches.get(size)
-        if batch is None or batch.count + count > self._extra["max_images"]:
-            batch = self._batches[size] = _Batch(self._extra)
-        start = batch.add(tensors, count)
+        ragged = "serving_ragged" in self._signatures
+        batch = next((x for x in self._batches if x.takes(tensors, ragged)), None)
+        if batch is None:
+            batch = _Batch(self._extra)
+            self._batches.append(batch)
+        start = batch.add(tensors)
         if batch.task is None:
-            batch.task = asyncio.create_task(self._run_batch(size, batch))
+            batch.task = asyncio.create_task(self._run_batch(batch))
         try:
             results = await asyncio.shield(batch.task)
         except MLServerError:
             if len(batch.parts) == 1:
                 raise
             return await self._run("serving_default", tensors)  # whose fault was it?
-        return {key: x[start : start + count] for key, x in results.items()}
+        height, width = tensors["image"].shape[1:3]
+        return {key: x[start : start + count, :height, :width] for key, x in results.items()}
 
-    async def _run_batch(self, size: tuple, batch: _Batch) -> dict[str, np.ndarray]:
+    async def _run_batch(self, batch: _Batch) -> dict[str, np.ndarray]:
         await batch.wait()
-        if self._batches.get(size) is batch:
-            del self._batches[size]
+        self._batches.remove(batch)
         _BATCH_IMAGES.labels(self.name).observe(batch.count)
-        joined = {key: np.concatenate([p[key] for p in batch.parts]) for key in batch.parts[0]}
-        return await self._run("serving_default", joined)
+        sizes = {part["image"].shape[1:3] for part in batch.parts}
+        tensors = batch.joined()
+        if len(sizes) == 1:
+            return await self._run("serving_default", tensors)
+        counted = [[part["image"].shape[1:3]] * len(part["image"]) for part in batch.parts]
+        tensors["size"] = np.array([size for sizes in counted for size in sizes], np.int32)
+        return await self._run("serving_ragged", tensors)
 
 
 def _stamp(folder: str) -> int:
@@ -210,22 +217,54 @@ def _load(folder: str):
 
 
 class _Batch:
-    """Requests of one size that wait for one another."""
+    """Requests that wait for one another."""
 
     def __init__(self, extra: dict) -> None:
         self._extra = extra
         self._full = asyncio.Event()
+        self._sides = (0, 0)
+        self._pixels = 0
         self.parts: list[dict[str, np.ndarray]] = []
         self.count = 0
         self.task: asyncio.Task | None = None
 
-    def add(self, tensors: dict[str, np.ndarray], count: int) -> int:
+    def takes(self, tensors: dict[str, np.ndarray], ragged: bool) -> bool:
+        """Whether a request fits: there is room, and not too much padding."""
+        count, height, width = tensors["image"].shape[:3]
+        sides = (max(self._sides[0], height), max(self._sides[1], width))
+        together = self.count + count
+        if together > self._extra["max_images"]:
+            return False
+        if all(x.shape[1:] == self.parts[0][key].shape[1:] for key, x in tensors.items()):
+            return True
+        pixels = self._pixels + count * height * width
+        return ragged and together * sides[0] * sides[1] <= _MOST_PADDED * pixels
+
+    def add(self, tensors: dict[str, np.ndarray]) -> int:
         """Join; where in the batch the own images begin."""
+        count, height, width = tensors["image"].shape[:3]
         self.parts.append(tensors)
+        self._sides = (max(self._sides[0], height), max(self._sides[1], width))
+        self._pixels += count * height * width
         self.count += count
         if self.count >= self._extra["max_images"]:
             self._full.set()
         return self.count - count
+
+    def joined(self) -> dict[str, np.ndarray]:
+        """All requests as one, each padded to the largest sides."""
+        return {key: self._padded([x[key] for x in self.parts]) for key in self.parts[0]}
+
+    def _padded(self, values: list[np.ndarray]) -> np.ndarray:
+        if len({x.shape[1:] for x in values}) == 1:
+            return np.concatenate(values)
+        whole = np.zeros([self.count, *self._sides, values[0].shape[-1]], values[0].dtype)
+        start = 0
+        for x, part in zip(values, self.parts, strict=True):
+            height, width = part["image"].shape[1:3]
+            whole[start : start + len(x), :height, :width] = x  # one level, or one a pixel
+            start += len(x)
+        return whole
 
     async def wait(self) -> None:
         """Until there are enough, or it takes too long."""
@@ -233,6 +272,18 @@ class _Batch:
             await asyncio.wait_for(self._full.wait(), self._extra["max_seconds"])
         except asyncio.TimeoutError:
             pass
+
+
+def _fits(tensors: dict[str, np.ndarray]) -> bool:
+    """Whether a request's tensors go together: as many images, of one size."""
+    if any(x.ndim != 4 for x in tensors.values()):
+        return False
+    count, *sides, _ = tensors["image"].shape
+    return all(
+        x.shape[0] in (1, count)
+        and (list(x.shape[1:3]) == sides or (name == "noise_stddev" and x.shape[1:3] == (1, 1)))
+        for name, x in tensors.items()
+    )
 
 
 def _to_tensor(given: RequestInput, spec: tf.TensorSpec) -> np.ndarray:

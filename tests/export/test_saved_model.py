@@ -25,7 +25,7 @@ def test_an_export_verifies(served):
     results = list(verified(served / "tiny"))
     assert all(result.passed for result in results), results
     names = " ".join(result.check for result in results)
-    for needed in ("checksums", "serving_default", "gradient", "saved_model_cli run"):
+    for needed in ("checksums", "serving_default", "ragged", "gradient", "saved_model_cli run"):
         assert needed in names
 
 

@@ -206,9 +206,8 @@ def test_metrics_count_requests(server):
     assert metric(server, "model_infer_request_success_total") == before + 1
 
 
-def test_requests_of_one_size_run_together_and_each_gets_its_own(server, in_process):
-    requests = [noisy((1, 20, 20), seed=i) for i in range(8)]
-    requests += [noisy((1, 20, 22), seed=i) for i in range(8)]
+def test_requests_of_all_sizes_run_together_and_each_gets_its_own(server, in_process):
+    requests = [noisy((1, 16 + i, 24 - i // 2), seed=i) for i in range(16)]
     bad = {**requests[3], "noise_stddev": np.full([1, 1, 1, 1], -1.0, np.float32)}
     images, batches = (f"deepam_batch_images_{x}" for x in ("sum", "count"))
     before = metric(server, images), metric(server, batches)
