@@ -97,7 +97,8 @@ class Mlserver:
             {"name": k, "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
             for k, x in arrays.items()
         ]
-        return self._infer(inputs)[0]["data"]
+        (restored,) = (x for x in self._infer(inputs) if x["name"] == "restored")
+        return restored["data"]
 
     def refusal(self, body: bytes) -> tuple[int, str]:
         """Status and text of the answer to a request that nobody should answer."""

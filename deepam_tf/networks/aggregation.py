@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from deepam_tf.linear.operators import image_gradient
-from deepam_tf.networks.blocks import to_blocks, to_pixels
+from deepam_tf.networks.blocks import to_blocks, to_pixels, zero_outside
 from deepam_tf.networks.layers import FusedBatchNormalization, normalized_features
 
 __all__ = ["AggregationNetwork", "CoarseNetwork", "GuidanceNetwork"]
@@ -395,14 +395,14 @@ class AggregationNetwork(keras.layers.Layer):
         guide_features = None
         if self.guidance is not None:
             guide = tf.cast(self._broadcast(others.pop(), u), self.compute_dtype)
-            guide = _zero_outside(to_blocks(guide, self.pixel_unshuffle), inside)
+            guide = zero_outside(to_blocks(guide, self.pixel_unshuffle), inside)
             guide_features = self.guidance(guide, training=training, inside=inside)
         # In float32: half precision would round small steps of large values away.
         slopes = image_gradient(u) if self.residual or self.shift_invariant else None
         image = _SLOPE_GAIN * slopes if self.shift_invariant else u
         stacked = tf.concat([image, *(self._broadcast(x, u) for x in others)], axis=-1)
         x = to_blocks(tf.cast(stacked, self.compute_dtype), self.pixel_unshuffle)
-        x = _zero_outside(x, inside)
+        x = zero_outside(x, inside)
         coarse_features = edge_weight = None
         for i, (convolution, normalization) in enumerate(
             zip(self.convolutions, self.normalizations, strict=True), start=1
@@ -441,10 +441,6 @@ class AggregationNetwork(keras.layers.Layer):
             "edge_weights": self.edge_weights,
             "levels": self.levels,
         }
-
-
-def _zero_outside(x: tf.Tensor, inside: tf.Tensor | None) -> tf.Tensor:
-    return x if inside is None else x * tf.cast(inside, x.dtype)
 
 
 def _edge_weight(h: tf.Tensor) -> tf.Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-__all__ = ["to_blocks", "to_pixels"]
+__all__ = ["to_blocks", "to_pixels", "zero_outside"]
 
 
 def to_blocks(x: tf.Tensor, side: int) -> tf.Tensor:
@@ -47,3 +47,16 @@ def to_pixels(x: tf.Tensor, like: tf.Tensor, side: int) -> tf.Tensor:
         return x
     x = tf.nn.depth_to_space(x, side)
     return x[:, : tf.shape(like)[1], : tf.shape(like)[2]]
+
+
+def zero_outside(x: tf.Tensor, inside: tf.Tensor | None) -> tf.Tensor:
+    """Zeros where an image ends that shares its batch with larger ones.
+
+    Args:
+        x: `[B, h, w, C]`.
+        inside: `[B, h, w, 1]`, 1 at places of the image, 0 elsewhere; None: all are.
+
+    Returns:
+        `[B, h, w, C]`.
+    """
+    return x if inside is None else x * tf.cast(inside, x.dtype)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from deepam_tf.linear.operators import image_gradient
 from deepam_tf.linear.preconditioners import check_name
 from deepam_tf.linear.reconstruction import check_method, reconstruct
+from deepam_tf.networks.blocks import zero_outside
 
 __all__ = ["FusedBatchNormalization", "ImageGradient", "Reconstruction"]
 
@@ -154,8 +155,7 @@ def normalized_features(
         kernel, bias = folded_weights(convolution, normalization)
     dtype = convolution.compute_dtype
     x = tf.nn.conv2d(tf.cast(x, dtype), tf.cast(kernel, dtype), 1, "SAME")
-    x = tf.nn.relu(tf.nn.bias_add(x, tf.cast(bias, dtype)))
-    return x if inside is None else x * tf.cast(inside, dtype)
+    return zero_outside(tf.nn.relu(tf.nn.bias_add(x, tf.cast(bias, dtype))), inside)
 
 
 @keras.saving.register_keras_serializable(package="deepam_tf")

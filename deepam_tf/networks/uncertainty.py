@@ -14,7 +14,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from deepam_tf.networks.blocks import to_blocks, to_pixels
+from deepam_tf.networks.blocks import to_blocks, to_pixels, zero_outside
 
 __all__ = ["UncertaintyHead"]
 
@@ -155,7 +155,7 @@ class UncertaintyHead(keras.layers.Layer):
         )
         self.raw_df.assign(tf.math.log(tf.math.expm1(df - _LEAST_DF)))
 
-    def call(self, inputs):
+    def call(self, inputs, inside=None):
         u, f, v, gamma, *conditions = inputs
         floor = _FLOORS[self.shift_invariant]
         down, right = tf.split(v, 2, axis=-1)
@@ -172,9 +172,9 @@ class UncertaintyHead(keras.layers.Layer):
         features += conditions
         shape = tf.shape(u)[:3]
         features = [tf.broadcast_to(x, tf.concat([shape, [x.shape[-1]]], axis=0)) for x in features]
-        x = to_blocks(tf.concat(features, axis=-1), _BLOCK)
+        x = zero_outside(to_blocks(tf.concat(features, axis=-1), _BLOCK), inside)
         for convolution in self.convolutions:
-            x = convolution(x)
+            x = zero_outside(convolution(x), inside)
         log_stddev = to_pixels(self.log_stddev(x), u, _BLOCK)
         return tf.exp(tf.clip_by_value(log_stddev, *_LOG_STDDEV_RANGE))
 

@@ -16,10 +16,11 @@ import tensorflow as tf
 
 __all__ = ["restore_ragged"]
 
-Inputs = dict[str, tf.Tensor]
+_HEAD_BLOCK = 2
+Tensors = dict[str, tf.Tensor]
 
 
-def restore_ragged(model: keras.Model) -> Callable[[Inputs, tf.Tensor], tf.Tensor] | None:
+def restore_ragged(model: keras.Model) -> Callable[[Tensors, tf.Tensor], Tensors] | None:
     """A function that restores images of several sizes by a model.
 
     Args:
@@ -27,9 +28,9 @@ def restore_ragged(model: keras.Model) -> Callable[[Inputs, tf.Tensor], tf.Tenso
 
     Returns:
         The function, from the model's inputs, padded to one size with anything finite, and the
-        sizes `[B, 2]` int32, height and width of each, to the restored batch, which means nothing
-        outside. None for models of which it does not hold: with holes, coarse levels, an
-        uncertainty head, or layers between the inputs and the networks.
+        sizes `[B, 2]` int32, height and width of each, to the model's outputs, which mean nothing
+        outside. None for models of which it does not hold: with holes, coarse levels, or layers
+        between the inputs and the networks.
     """
     images = {id(x): name for name, x in model.input.items()}
     steps = []
@@ -44,10 +45,11 @@ def restore_ragged(model: keras.Model) -> Callable[[Inputs, tf.Tensor], tf.Tenso
             return None
         steps.append((network, names, solve))
         images[id(solve.output)] = "u"
-    if "mask" in model.input or "stddev" in model.output or not steps:
+    if "mask" in model.input or not steps:
         return None
+    head = model.get_layer("uncertainty") if "stddev" in model.output else None
 
-    def run(inputs: Inputs, size: tf.Tensor) -> tf.Tensor:
+    def run(inputs: Tensors, size: tf.Tensor) -> Tensors:
         height, width = tf.unstack(tf.shape(inputs["image"])[1:3])
         rows, columns = (
             tf.cast(tf.range(count) < size[:, axis : axis + 1], tf.float32)
@@ -57,8 +59,8 @@ def restore_ragged(model: keras.Model) -> Callable[[Inputs, tf.Tensor], tf.Tenso
         blocks = inside[:, :: steps[0][0].pixel_unshuffle, :: steps[0][0].pixel_unshuffle]
         edges = _edges(inside)
         values = {name: _continued(x, size) for name, x in inputs.items()}
-        image = inputs["image"] * inside
-        u = image
+        image = u = inputs["image"] * inside
+        v = gamma = image
         for network, names, solve in steps:
             u = _continued(u, size)
             given = [u if name == "u" else values[name] for name in names]
@@ -67,7 +69,12 @@ def restore_ragged(model: keras.Model) -> Callable[[Inputs, tf.Tensor], tf.Tenso
             )
             weight = edges * weights[0] if weights else edges
             u = solve([image, v, tf.where(inside > 0, gamma, 1.0), weight])
-        return u
+        if head is None:
+            return {"restored": u}
+        left = [_continued(x, size) for x in (u, image, v, gamma)]
+        left += [values[images[id(x)]] for x in head.input[len(left) :]]
+        blocks = inside[:, ::_HEAD_BLOCK, ::_HEAD_BLOCK]
+        return {"restored": u, "stddev": head(left, inside=blocks)}
 
     return run
 

@@ -13,6 +13,8 @@ image, which TensorFlow Serving turns into HTTP 400 and gRPC `INVALID_ARGUMENT`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -65,14 +67,14 @@ class ServedModel(tf.Module):
                 self._restore_bytes, autograph=False
             ).get_concrete_function(**self._bytes_specs()),
         }
-        self._run_ragged = restore_ragged(model)
-        if self._run_ragged is not None:
+        run_ragged = restore_ragged(model)
+        if run_ragged is not None:
             size = tf.TensorSpec([None, 2], tf.int32, name=_SIZE)
             self.functions["serving_ragged"] = tf.function(
-                self._restore_ragged, autograph=False
+                lambda **inputs: self._restore_ragged(run_ragged, **inputs), autograph=False
             ).get_concrete_function(**self.specs, **{_SIZE: size})
 
-    def _restore_ragged(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _restore_ragged(self, run: Callable, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Images of several sizes, beyond which the padding may hold anything."""
         size = inputs.pop(_SIZE)
         largest = tf.shape(inputs["image"])[1:3]
@@ -96,8 +98,8 @@ class ServedModel(tf.Module):
         }
         area = tf.cast(tf.reduce_prod(largest), tf.float32)
         share = tf.cast(tf.reduce_prod(size, axis=1), tf.float32) / area
-        restored = self._run_ragged(self._checked(inputs, share), size)
-        return {"restored": tf.identity(restored, name="restored")}
+        outputs = run(self._checked(inputs, share), size)
+        return {name: tf.identity(x, name=name) for name, x in outputs.items()}
 
     def _restore(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         restored = self._run(self._checked(inputs))
