@@ -72,9 +72,9 @@ class CameraSimulator:
     inverse of a tone curve, of a colour matrix and of a white balance; mosaicked (RGGB); given
     the noise of counted photons and of reading them; and developed again: demosaicked (bilinear,
     linear with correction, or along edges), balanced, its chroma and luma smoothed or sharpened,
-    the noise of its chroma reduced, its tones curved, reduced by up to 2, stored as JPEG once,
-    twice or not at all. The target went the same way without noise and JPEG: who learns from the
-    pair leaves colour and sharpness as they are.
+    its tones curved, reduced by up to 2, stored as JPEG once, twice or not at all. The target
+    went the same way without noise and JPEG: who learns from the pair leaves colour and
+    sharpness as they are.
 
     Some pictures get white Gaussian noise instead, some JPEG alone, some nothing, so that one
     network learns all of it. Every choice is a function of the seed.
@@ -180,7 +180,6 @@ class CameraSimulator:
         chroma_blur = tf.where(draws.chance(0.85), draws.uniform(0.5, 3.5), 0.0)
         amount = tf.where(draws.chance(0.4), draws.uniform(0, 1.2), 0.0)
         radius = draws.uniform(0.7, 1.6)
-        left_in_chroma = tf.where(draws.chance(0.85), draws.uniform(0.1, 0.8), 1.0)
 
         def photograph(image: tf.Tensor) -> tf.Tensor:
             # A lens is softer than the pixels that it draws on, unlike a picture made smaller.
@@ -207,7 +206,6 @@ class CameraSimulator:
             )
             light = tf.tensordot(colors * balance, tf.linalg.inv(matrix), [[-1], [1]])
             x = _smoothed(_display(light), luma_blur, chroma_blur, amount, radius)
-            x = _with_less_chroma_noise(x, left_in_chroma)
             x = (1 - curve) * x + curve * x * x * (3 - 2 * x)
             return 1 - tf.maximum(1 - x, 0.0) ** shoulder
 
@@ -340,18 +338,6 @@ def _smoothed(image, luma_blur, chroma_blur, amount, radius) -> tf.Tensor:
     ycc = tf.concat([sharp, ycc[..., 1:]], axis=-1)
     image = tf.tensordot(ycc, tf.constant(np.linalg.inv(_TO_YCC), tf.float32), [[-1], [1]])
     return tf.clip_by_value(image, 0.0, 1.0)
-
-
-def _with_less_chroma_noise(pair: tf.Tensor, left: tf.Tensor) -> tf.Tensor:
-    """Noise reduction that knows the picture's colours from stains, as far as cameras do.
-
-    What is left is mostly noise of the luma, alike in all channels.
-    """
-    noisy, clean = tf.unstack(pair)
-    noise = noisy - clean
-    luma = _luma(noise)
-    noisy = tf.clip_by_value(clean + luma + left * (noise - luma), 0.0, 1.0)
-    return tf.stack([noisy, clean])
 
 
 def _reduced(pair: tf.Tensor, size: tf.Tensor, smaller: tf.Tensor, cubic: tf.Tensor) -> tf.Tensor:

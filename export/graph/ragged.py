@@ -4,7 +4,7 @@ A server that gets small images of all sizes runs each by itself, or those of on
 Here they share a batch, padded at the bottom and the right, and the padding has no part in
 anything: networks see zeros beyond each border, as convolutions do at the border of a batch, and
 the solve has no difference that crosses one (edge weights of 0). What is returned is what each
-image gives alone, to the rounding of sums.
+image gives alone, to the tolerance of the solves.
 """
 
 from __future__ import annotations
