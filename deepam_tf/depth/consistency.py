@@ -6,13 +6,16 @@ made coarse in the same way, has to be what was measured. Networks come close to
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import scipy.linalg
-import scipy.sparse
 import tensorflow as tf
 
 from deepam_tf.depth.grids import Scale, as_pair
 from deepam_tf.depth.sampling import KINDS
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 __all__ = ["project_to_samples"]
 
@@ -67,6 +70,8 @@ def _averages(
     size: int, count: int, scale: float, offset: float, kind: str
 ) -> tuple[scipy.sparse.csr_matrix, np.ndarray]:
     """How the samples of an axis are made of its pixels, and which have enough of them."""
+    import scipy.sparse
+
     middle = offset + scale * np.arange(count)
     first = np.ceil(middle - _REACH * scale - 1)
     pixels = first[:, np.newaxis] + np.arange(int(2 * _REACH * scale) + 4)
@@ -84,6 +89,9 @@ def _averages(
 
 def _solved(averages: scipy.sparse.csr_matrix, right: np.ndarray) -> np.ndarray:
     """`(B B^T)^-1 right` of one axis; rows that no pixel has part in are left alone."""
+    import scipy.linalg
+    import scipy.sparse
+
     gram = scipy.sparse.dia_matrix(averages @ averages.T)
     count = len(right)
     bands = np.zeros([1 + gram.offsets.max(initial=0), count])

@@ -292,7 +292,8 @@ def _to_tensor(given: RequestInput, spec: tf.TensorSpec) -> np.ndarray:
         raise InferenceError(
             f"`{given.name}` must have datatype {wanted}. Received: {given.datatype}."
         )
-    if len(given.shape) != spec.shape.rank or min(given.shape, default=0) < 0:
+    fits = spec.shape.is_compatible_with([max(size, 0) for size in given.shape])
+    if not fits or min(given.shape, default=0) < 0:
         raise InferenceError(
             f"`{given.name}` must have shape {spec.shape}. Received: {list(given.shape)}."
         )

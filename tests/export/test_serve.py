@@ -209,18 +209,21 @@ def test_metrics_count_requests(server):
 def test_requests_of_all_sizes_run_together_and_each_gets_its_own(server, in_process):
     requests = [noisy((1, 16 + i, 24 - i // 2), seed=i) for i in range(16)]
     bad = {**requests[3], "noise_stddev": np.full([1, 1, 1, 1], -1.0, np.float32)}
+    colored = {**requests[4], "image": np.repeat(requests[4]["image"], 3, axis=-1)}
     images, batches = (f"deepam_batch_images_{x}" for x in ("sum", "count"))
     before = metric(server, images), metric(server, batches)
-    with concurrent.futures.ThreadPoolExecutor(17) as threads:
+    with concurrent.futures.ThreadPoolExecutor(18) as threads:
         refused = threads.submit(ask, server, INFER, v2(**bad))
+        unlike = threads.submit(ask, server, INFER, v2(**colored))
         answers = list(threads.map(lambda request: restored_by(server, **request), requests))
     for request, answer in zip(requests, answers, strict=True):
         np.testing.assert_allclose(answer, in_process(**request), atol=1e-5)
     status, message = refused.result()
     assert status == 400
     assert "[0, 1]" in message
+    assert 400 <= unlike.result()[0] < 500
     together = metric(server, images) - before[0]
-    assert together == 17
+    assert together == 17  # what has other channels is refused before
     assert metric(server, batches) - before[1] < together
 
 
