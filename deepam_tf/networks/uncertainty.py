@@ -43,6 +43,9 @@ class UncertaintyHead(keras.layers.Layer):
             changes no standard deviation.
         **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
 
+    Attributes:
+        block: side in pixels of the blocks that its convolutions see as one place.
+
     Raises:
         TypeError: if the layer's compute dtype is neither float32 nor float64.
         ValueError: if `image_channels` or `filters` is not positive.
@@ -54,6 +57,8 @@ class UncertaintyHead(keras.layers.Layer):
         >>> stddev.shape.as_list(), round(head.df, 2)
         ([1, 5, 6, 1], 4.05)
     """
+
+    block = _BLOCK
 
     def __init__(
         self,
@@ -87,6 +92,7 @@ class UncertaintyHead(keras.layers.Layer):
                 filters,
                 3,
                 padding="same",
+                data_format="channels_last",  # whatever keras.json says
                 activation="relu",
                 kernel_initializer="he_normal",
                 dtype=self.dtype_policy,
@@ -98,6 +104,7 @@ class UncertaintyHead(keras.layers.Layer):
             image_channels * _BLOCK**2,
             3,
             padding="same",
+            data_format="channels_last",
             kernel_initializer=keras.initializers.RandomNormal(stddev=1e-3),
             bias_initializer=keras.initializers.Constant(_FIRST_LOG_STDDEV),
             dtype=self.dtype_policy,

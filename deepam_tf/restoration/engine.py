@@ -97,7 +97,8 @@ class ModelEngine(Engine):
     def __init__(self, model: DeepAM, rtol: float | None = None) -> None:
         # Blocks of networks and of the head, which has its own, are those of the whole picture.
         network = model.networks[0]
-        self.block = math.lcm(network.block, 2 if model.uncertainty_filters else 1)
+        head_block = model.get_layer("uncertainty").block if model.uncertainty_filters else 1
+        self.block = math.lcm(network.block, head_block)
         self.reach = network.reach
         self._side = model.pixel_unshuffle
         # Coarse levels have twice the maps, each on a quarter of the places of the one before.

@@ -3,8 +3,8 @@
 A server that gets small images of all sizes runs each by itself, or those of one size together.
 Here they share a batch, padded at the bottom and the right, and the padding has no part in
 anything: networks see zeros beyond each border, as convolutions do at the border of a batch, and
-the solve has no difference that crosses one (edge weights of 0). What is returned is what each
-image gives alone, to the tolerance of the solves.
+the solve has no difference that crosses one (edge weights of 0) and gives it no weight in sums over
+the picture. What is returned is what each image gives alone, to the rounding of sums.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import tensorflow as tf
 
 __all__ = ["restore_ragged"]
 
-_HEAD_BLOCK = 2
+# Enough for a system that is not singular, and nothing beside what images have.
+_GAMMA_OUTSIDE = 1e-20
 Tensors = dict[str, tf.Tensor]
 
 
@@ -29,8 +30,9 @@ def restore_ragged(model: keras.Model) -> Callable[[Tensors, tf.Tensor], Tensors
     Returns:
         The function, from the model's inputs, padded to one size with anything finite, and the
         sizes `[B, 2]` int32, height and width of each, to the model's outputs, which mean nothing
-        outside. None for models of which it does not hold: with holes, coarse levels, or layers
-        between the inputs and the networks.
+        outside. None for models of which it does not hold: with holes, coarse levels, layers
+        between the inputs and the networks, or solves that are not conjugate gradients with
+        Jacobi's preconditioner, which `gamma` that is nearly 0 would slow down.
     """
     images = {id(x): name for name, x in model.input.items()}
     steps = []
@@ -41,7 +43,8 @@ def restore_ragged(model: keras.Model) -> Callable[[Tensors, tf.Tensor], Tensors
         )
         given = network.input if isinstance(network.input, list) else [network.input]
         names = [images.get(id(x)) for x in given]
-        if None in names or network.levels > 1:
+        solved_alone = (solve.method, solve.preconditioner) == ("cg", "jacobi")
+        if None in names or network.levels > 1 or not solved_alone:
             return None
         steps.append((network, names, solve))
         images[id(solve.output)] = "u"
@@ -68,12 +71,12 @@ def restore_ragged(model: keras.Model) -> Callable[[Tensors, tf.Tensor], Tensors
                 given if len(given) > 1 else given[0], training=False, inside=blocks
             )
             weight = edges * weights[0] if weights else edges
-            u = solve([image, v, tf.where(inside > 0, gamma, 1.0), weight])
+            u = solve([image, v, tf.where(inside > 0, gamma, _GAMMA_OUTSIDE), weight])
         if head is None:
             return {"restored": u}
         left = [_continued(x, size) for x in (u, image, v, gamma)]
         left += [values[images[id(x)]] for x in head.input[len(left) :]]
-        blocks = inside[:, ::_HEAD_BLOCK, ::_HEAD_BLOCK]
+        blocks = inside[:, :: head.block, :: head.block]
         return {"restored": u, "stddev": head(left, inside=blocks)}
 
     return run
