@@ -22,7 +22,10 @@ from deepam_tf.linear.chebyshev import chebyshev_steps
 from deepam_tf.linear.reconstruction import reconstruct
 from deepam_tf.networks.deepam import DeepAM
 
-__all__ = ["Engine", "Iteration", "ModelEngine", "engine_of"]
+__all__ = ["Denoiser", "Engine", "Iteration", "ModelEngine", "engine_for", "engine_of"]
+
+Denoiser = Callable[[tf.Tensor], tf.Tensor]
+"""A function of one-channel images `[B, H, W, 1]` that returns the like."""
 
 _SOLVE_REACH = 24  # pixels: with gamma >= 0.02, exp(-sqrt(gamma) distance) is 1/30 there
 # Measured: what a process held more after a window of 0.8 to 1.7 megapixels, gray and colour, in
@@ -263,3 +266,53 @@ def engine_of(model: DeepAM, rtol: float | None = None) -> ModelEngine:
         if rtol not in engines:
             engines[rtol] = ModelEngine(model, rtol)
         return engines[rtol]
+
+
+def engine_for(model: DeepAM | keras.Model | Denoiser, rtol: float | None = None) -> Engine:
+    """What runs the windows of any kind of model.
+
+    Args:
+        model: a `DeepAM`, a Keras model of images, or a function of one-channel images.
+        rtol: of a `DeepAM`, see `ModelEngine`.
+
+    Returns:
+        The engine.
+
+    Raises:
+        TypeError: if the model is none of these.
+        ValueError: if there is an `rtol` for another model than a `DeepAM`.
+    """
+    if isinstance(model, DeepAM):
+        return engine_of(model, rtol)
+    if rtol is not None:
+        raise ValueError(f"`rtol` is for a DeepAM. Received: a {type(model).__name__}.")
+    if not isinstance(model, keras.Model):
+        if not callable(model):
+            raise TypeError(
+                "`model` must be a DeepAM, a Keras model or a function. "
+                f"Received: a {type(model).__name__}."
+            )
+        return Engine(lambda inputs: model(inputs["image"]), {"image": 1})
+    takes, gives = (getattr(model, name, None) for name in ("input", "output"))
+    if isinstance(takes, dict) and isinstance(gives, dict) and "restored" in gives:
+        channels = {name: tensor.shape[-1] for name, tensor in takes.items()}
+        if "image" in channels and channels.keys() <= _INPUTS:
+            return Engine(lambda inputs: model(inputs, training=False)["restored"], channels)
+    if hasattr(takes, "shape") and hasattr(gives, "shape") and len(takes.shape) == 4:
+        return Engine(
+            lambda inputs: model(inputs["image"], training=False), {"image": takes.shape[-1]}
+        )
+    raise TypeError(
+        "A Keras model must take and return one tensor [B, H, W, C], or dictionaries with "
+        f"'image' and 'restored'. Received: {model.name!r} from {_names(takes)} to "
+        f"{_names(gives)}."
+    )
+
+
+_INPUTS = {"image", "noise_stddev", "guide", "mask"}
+
+
+def _names(tensors) -> str:
+    if isinstance(tensors, dict):
+        return str(sorted(tensors))
+    return "an unknown shape" if not hasattr(tensors, "shape") else str(tuple(tensors.shape))

@@ -9,21 +9,18 @@ from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from deepam_tf.networks.deepam import DeepAM
 from deepam_tf.restoration.borders import FRAME, has_quiet_rim, with_frame
-from deepam_tf.restoration.engine import Engine, engine_of
+from deepam_tf.restoration.checks import check_image, check_units, companion
+from deepam_tf.restoration.engine import Denoiser, engine_for
 from deepam_tf.restoration.windows import Window, cut_across_holes, cut_picture, strips
 
 __all__ = ["Restorer", "restore"]
 
-Denoiser = Callable[[tf.Tensor], tf.Tensor]
-
 _WINDOW_BYTES = 512 * 2**20  # what the feature maps of a window may take
 _COMPILED_FROM = 8e6  # pixels in windows of one size: what XLA takes to compile is won back
 _LEAST_TILE = 64
-_SIGMAS = 8.0  # no noise reaches so many standard deviations
 
 
 class Restorer:
@@ -85,7 +82,7 @@ class Restorer:
             )
         if rtol is not None and not rtol > 0:
             raise ValueError(f"`rtol` must be positive. Received: rtol={rtol}.")
-        self._engine = _engine(model, rtol)
+        self._engine = engine_for(model, rtol)
         self._knows_units = isinstance(model, DeepAM)
         # Differences are 0 beyond the border as they are in flat colours.
         self.sees_border = isinstance(model, DeepAM) and not model.shift_invariant
@@ -392,14 +389,14 @@ class Restorer:
         """An image and what goes into the model beside it."""
         given = {"noise_stddev": noise_stddev, "guide": guide, "mask": mask}
         image = np.asarray(image)
-        self._check(image)
+        check_image(image, self.image_channels)
         companions = {
-            name: self._companion(name, value, image.shape)
+            name: companion(name, value, image.shape, self._companions[name])
             for name, value in given.items()
             if self._is_wanted(name, value)
         }
         if self._knows_units:
-            _check_units(image, companions)
+            check_units(image, companions)
         return image, companions
 
     def _mean(self, restored: Callable, image: np.ndarray, companions) -> np.ndarray:
@@ -497,115 +494,9 @@ class Restorer:
             )
         return value is not None
 
-    def _companion(self, name: str, value, shape: tuple) -> np.ndarray:
-        """What goes into the model beside the image, `[1, 1, 1]` or `[H, W, c]`."""
-        x = np.asarray(value, np.float32)
-        if name == "noise_stddev" and x.ndim == 0:
-            x = x.reshape([1, 1, 1])
-        expected = (*shape[:2], self._companions[name])
-        if x.shape != expected and (name, x.shape) != ("noise_stddev", (1, 1, 1)):
-            also = "be one number or " if name == "noise_stddev" else ""
-            raise ValueError(
-                f"`{name}` must {also}have shape {list(expected)}: height and width of the image. "
-                f"Received: {name}.shape={x.shape}, image.shape={shape}."
-            )
-        if not np.isfinite(x).all() or x.min() < 0:
-            raise ValueError(
-                f"`{name}` must be finite and not negative. "
-                f"Received: least {x.min()}, {int((~np.isfinite(x)).sum())} not finite."
-            )
-        return x
-
-    def _check(self, image: np.ndarray) -> None:
-        if not np.issubdtype(image.dtype, np.floating):
-            raise TypeError(
-                "`image` must be floating, in [0, 1]. "
-                f"Received: dtype={image.dtype}. Divide 8-bit images by 255."
-            )
-        if image.ndim != 3 or 0 in image.shape:
-            raise ValueError(
-                "`image` must have shape [height, width, channels], none of them zero. "
-                f"Received: image.shape={image.shape}."
-            )
-        if self.image_channels not in (1, image.shape[-1]):
-            raise ValueError(
-                f"`image` must have the model's {self.image_channels} channels. "
-                f"Received: image.shape={image.shape}."
-            )
-        if not np.isfinite(image.min()) or not np.isfinite(image.max()):  # without a mask of it
-            bad = int(np.size(image) - np.isfinite(image).sum())
-            raise ValueError(
-                "`image` must be finite. "
-                f"Received: {bad} NaN or infinite values. Replace them first."
-            )
-
-
-def _engine(model: DeepAM | keras.Model | Denoiser, rtol: float | None) -> Engine:
-    """What runs the windows, for each kind of model."""
-    if isinstance(model, DeepAM):
-        return engine_of(model, rtol)
-    if rtol is not None:
-        raise ValueError(f"`rtol` is for a DeepAM. Received: a {type(model).__name__}.")
-    if not isinstance(model, keras.Model):
-        if not callable(model):
-            raise TypeError(
-                "`model` must be a DeepAM, a Keras model or a function. "
-                f"Received: a {type(model).__name__}."
-            )
-        return Engine(lambda inputs: model(inputs["image"]), {"image": 1})
-    takes, gives = (getattr(model, name, None) for name in ("input", "output"))
-    if isinstance(takes, dict) and isinstance(gives, dict) and "restored" in gives:
-        channels = {name: tensor.shape[-1] for name, tensor in takes.items()}
-        if "image" in channels and channels.keys() <= _INPUTS:
-            return Engine(lambda inputs: model(inputs, training=False)["restored"], channels)
-    if hasattr(takes, "shape") and hasattr(gives, "shape") and len(takes.shape) == 4:
-        return Engine(
-            lambda inputs: model(inputs["image"], training=False), {"image": takes.shape[-1]}
-        )
-    raise TypeError(
-        "A Keras model must take and return one tensor [B, H, W, C], or dictionaries with "
-        f"'image' and 'restored'. Received: {model.name!r} from {_names(takes)} to "
-        f"{_names(gives)}."
-    )
-
-
-_INPUTS = {"image", "noise_stddev", "guide", "mask"}
-
-
-def _names(tensors) -> str:
-    if isinstance(tensors, dict):
-        return str(sorted(tensors))
-    return "an unknown shape" if not hasattr(tensors, "shape") else str(tuple(tensors.shape))
-
 
 def _cut(companions: dict[str, np.ndarray], window: Window) -> dict[str, np.ndarray]:
     return {name: x if x.shape[:2] == (1, 1) else x[window.read] for name, x in companions.items()}
-
-
-def _check_units(image: np.ndarray, companions: dict[str, np.ndarray]) -> None:
-    """Refuse what can be no picture in [0, 1] plus noise."""
-    stddev = float(np.max(companions["noise_stddev"])) if "noise_stddev" in companions else 1.0
-    if stddev > 1:
-        raise ValueError(
-            "`noise_stddev` must be in the units of a picture in [0, 1], at most 1. "
-            f"Received: {stddev:g}. Divide sigma of the 0..255 scale by 255."
-        )
-    known = companions["mask"] > 0 if "mask" in companions else True
-    for name, x, level in (("image", image, stddev), ("guide", companions.get("guide"), 1.0)):
-        if x is None:
-            continue
-        where = known if name == "image" else True
-        count = np.count_nonzero(np.broadcast_to(where, x.shape))
-        if not count:
-            continue
-        low, high = (f(x, where=where, initial=0.5) for f in (np.min, np.max))
-        mean = np.mean(x, where=where, dtype=np.float64)
-        slack = _SIGMAS * level / math.sqrt(count) + 0.5
-        if low < -_SIGMAS or high > 1 + _SIGMAS or not -slack <= mean <= 1 + slack:
-            raise ValueError(
-                f"`{name}` must be in [0, 1], but for noise. Received: values from {low:.4g} to "
-                f"{high:.4g}, mean {mean:.4g}. Divide pictures of 0..255 by 255."
-            )
 
 
 def restore(
