@@ -39,7 +39,9 @@ __all__ = ["SavedModelRuntime", "VersionFolders"]
 _DATATYPES = {tf.float32: "FP32", tf.float64: "FP64", tf.string: "BYTES"}
 _ASSERTION = re.compile(r"assertion failed: \[(.*?)\]\n", re.DOTALL)
 _BUSY = 503
-_MOST_PADDED = 2.0  # pixels of a batch over those of its images
+# Of a batch of several sizes: its pixels over those of its images; and all of them, since a larger
+# image keeps all cores busy by itself.
+_MOST_PADDED, _MOST_PIXELS = 2.0, 2**17
 # Not MLServer's own registry: with a single process it is not shown.
 _BATCH_IMAGES = prometheus_client.Histogram(
     "deepam_batch_images", "images that were run together", ["model"], buckets=(1, 2, 4, 8, 16, 32)
@@ -235,10 +237,11 @@ class _Batch:
         together = self.count + count
         if together > self._extra["max_images"]:
             return False
-        if all(x.shape[1:] == self.parts[0][key].shape[1:] for key, x in tensors.items()):
+        if all(x.shape[1:] == y[key].shape[1:] for y in self.parts for key, x in tensors.items()):
             return True
-        pixels = self._pixels + count * height * width
-        return ragged and together * sides[0] * sides[1] <= _MOST_PADDED * pixels
+        padded = together * sides[0] * sides[1]
+        own = self._pixels + count * height * width
+        return ragged and padded <= min(_MOST_PADDED * own, _MOST_PIXELS)
 
     def add(self, tensors: dict[str, np.ndarray]) -> int:
         """Join; where in the batch the own images begin."""
