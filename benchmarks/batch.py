@@ -20,7 +20,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 import numpy as np
@@ -32,7 +31,7 @@ from deepam_tf.cli.demo import PICTURE
 from deepam_tf.data.degradations import benchmark_noise
 from deepam_tf.files import pictures as image_io
 
-__all__ = ["main", "measure", "steady_rate"]
+__all__ = ["main", "measure", "steady_state"]
 
 _SIGMA = 25
 
@@ -47,33 +46,37 @@ def make_pictures(folder: pathlib.Path, count: int, side: int) -> None:
         image_io.write(folder / f"{i:05}.png", image_io.Picture(noisy, None, np.dtype("uint8")))
 
 
-def steady_rate(moments: list[float], workers: int) -> float:
-    """Pictures a second while all workers are at work.
+def steady_state(lines: list[dict]) -> tuple[float, float]:
+    """How fast workers were while all of them were at work, each past its first picture.
 
     Args:
-        moments: when each picture was done, in seconds.
-        workers: how many worked: their first and last pictures do not count.
+        lines: of a manifest, each with its `worker`, `seconds` and when it `ended`.
 
     Returns:
-        The rate.
+        Pictures a second of all workers, and the share of their time in which they were at one.
 
     Example:
-        >>> steady_rate([0.0, 9.0, 9.5, 10.0, 10.5, 11.0, 19.0], workers=2)
-        2.0
+        >>> steady_state([{"worker": "a", "seconds": 1.0, "ended": x} for x in (9.0, 11.0, 13.0)])
+        (0.5, 0.5)
     """
-    inner = moments[workers - 1 : len(moments) - workers + 1]
-    return (len(inner) - 1) / (inner[-1] - inner[0])
+    ends: dict[str, list[float]] = {}
+    for line in lines:
+        ends.setdefault(line["worker"], []).append(line["ended"])
+    start = max(min(x) for x in ends.values())
+    stop = min(max(x) for x in ends.values())
+    inner = [line["seconds"] for line in lines if start < line["ended"] <= stop]
+    rate = len(inner) / (stop - start)
+    return rate, float(np.mean(inner)) * rate / len(ends)
 
 
 def measure(
-    command: list[str], manifest: pathlib.Path, workers: int, *, one_core: bool = False
+    command: list[str], manifest: pathlib.Path, *, one_core: bool = False
 ) -> dict[str, float]:
     """Run a batch.
 
     Args:
         command: arguments of `deepam`.
         manifest: the file that it writes.
-        workers: how many it has.
         one_core: whether it is kept to one core (Linux).
 
     Returns:
@@ -84,36 +87,23 @@ def measure(
     Raises:
         ValueError: if it fails.
     """
-    moments: list[float] = []
     start, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     core = min(os.sched_getaffinity(0))
-    process = subprocess.Popen(
+    done = subprocess.run(
         [sys.executable, "-m", "deepam_tf", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
+        check=False,
         preexec_fn=(lambda: os.sched_setaffinity(0, {core})) if one_core else None,
     )
-    said: list[str] = []
-    reader = threading.Thread(target=lambda: said.append(process.stdout.read()))
-    reader.start()
-    ended = False
-    while not ended:
-        ended = process.poll() is not None
-        if manifest.exists():
-            done = manifest.read_bytes().count(b"\n")
-            moments += [time.perf_counter() - start] * (done - len(moments))
-        time.sleep(0.02)
-    reader.join()
-    if process.returncode:
-        raise ValueError(said[0].strip())
-    whole = len(moments) / (time.perf_counter() - start)
+    taken = time.perf_counter() - start
+    if done.returncode:
+        raise ValueError((done.stderr or done.stdout).strip())
     now = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
-    rate = steady_rate(moments, workers)
-    taken = [json.loads(line)["seconds"] for line in manifest.read_text().splitlines()]
-    at_work = float(np.mean(taken[workers:])) * rate / workers
-    return {"rate": rate, "at_work": at_work, "cpu": cpu / len(moments), "whole": whole}
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    rate, at_work = steady_state(lines)
+    return {"rate": rate, "at_work": at_work, "cpu": cpu / len(lines), "whole": len(lines) / taken}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -143,7 +133,6 @@ def main(argv: list[str] | None = None) -> int:
                 found = measure(
                     [*command, "--workers", str(workers), *options],
                     work / "out" / "manifest.jsonl",
-                    workers,
                     one_core=workers == 1,
                 )
                 one = one or found["rate"]

@@ -13,6 +13,8 @@ import argparse
 import base64
 import concurrent.futures
 import contextlib
+import functools
+import itertools
 import json
 import os
 import pathlib
@@ -44,6 +46,8 @@ SIZES = ((1, 512), (1, 128), (1, 256), (8, 128))
 SECONDS_A_WAY = 3.0
 LEAST_ROUNDS, MOST_ROUNDS = 10, 100
 NUM_REQUESTS = 10_000
+CLIENTS, MOST_IMAGES = (8, 32), 16
+"""Clients at once and images of a batch where throughput is measured."""
 _START_SECONDS = 180
 _WRONG = 1e-5  # images being in [0, 1]
 
@@ -98,8 +102,8 @@ class Mlserver:
             {"name": k, "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
             for k, x in arrays.items()
         ]
-        (restored,) = (x for x in self._infer(inputs) if x["name"] == "restored")
-        return restored["data"]
+        found = self._infer(inputs, outputs=[{"name": "restored"}])
+        return next(x["data"] for x in found if x["name"] == "restored")
 
     def refusal(self, body: bytes) -> tuple[int, str]:
         """Status and text of the answer to a request that nobody should answer."""
@@ -109,8 +113,8 @@ class Mlserver:
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode(errors="replace")
 
-    def _infer(self, inputs: list[dict]) -> list[dict]:
-        request = self._request(json.dumps({"inputs": inputs}).encode())
+    def _infer(self, inputs: list[dict], **asked) -> list[dict]:
+        request = self._request(json.dumps({"inputs": inputs, **asked}).encode())
         with urllib.request.urlopen(request, timeout=300) as response:
             return json.load(response)["outputs"]
 
@@ -129,7 +133,11 @@ class Mlserver:
 
 @contextlib.contextmanager
 def mlserver(
-    root: pathlib.Path, model: str, python: pathlib.Path, batch: int
+    root: pathlib.Path,
+    model: str,
+    python: pathlib.Path,
+    batch: int,
+    runtime: pathlib.Path = local_server.RUNTIME,
 ) -> Iterator[Mlserver]:
     """A server of the models in `root`, once it answers."""
     with contextlib.ExitStack() as stack:
@@ -146,6 +154,7 @@ def mlserver(
             ports=(rest, grpc, metrics),
             max_batch_size=batch,
             log=pathlib.Path(place, "log"),
+            runtime=runtime,
         ) as process,
     ):
         end = time.monotonic() + _START_SECONDS
@@ -212,8 +221,14 @@ def latency(model: deepam_tf.DeepAM, root: pathlib.Path, python: pathlib.Path, c
             console.print(table)
 
 
-def throughput(model: deepam_tf.DeepAM, root: pathlib.Path, python: pathlib.Path, console) -> None:
-    """Eight clients at once, a small image a request, with and without batching, in turns."""
+def throughput(
+    model: deepam_tf.DeepAM,
+    root: pathlib.Path,
+    python: pathlib.Path,
+    console,
+    before: pathlib.Path | None = None,
+) -> None:
+    """Many clients at once, a small image a request, with and without batching, in turns."""
     specs = {key: tf.TensorSpec(x.shape, x.dtype) for key, x in model.input.items()}
     kinds = {
         "64x64": [samples.sample_inputs(specs, (1, 64, 64))],
@@ -223,28 +238,30 @@ def throughput(model: deepam_tf.DeepAM, root: pathlib.Path, python: pathlib.Path
             for other in range(24, 41, 4)
         ],
     }
+    kept = {
+        f"batches of up to {batch}": (batch, local_server.RUNTIME) for batch in (1, MOST_IMAGES)
+    }
+    if before is not None:
+        kept = {f"{before}": (8, before)} | kept  # eight were its most
     with contextlib.ExitStack() as stack:
-        threads = stack.enter_context(concurrent.futures.ThreadPoolExecutor(8))
         servers = {
-            batch: stack.enter_context(mlserver(root, model.name, python, batch))
-            for batch in (1, 8)
+            name: stack.enter_context(mlserver(root, model.name, python, batch, runtime))
+            for name, (batch, runtime) in kept.items()
         }
-        for kind, requests in kinds.items():
+        for (kind, requests), number in itertools.product(kinds.items(), CLIENTS):
+            threads = stack.enter_context(concurrent.futures.ThreadPoolExecutor(number))
 
-            def ask(remote: Mlserver, count: int, requests=requests) -> None:
+            def ask(remote: Mlserver, count: int, requests=requests, threads=threads) -> None:
                 given = (requests[i % len(requests)] for i in range(count))
                 list(threads.map(lambda inputs: remote.restore(**inputs), given))
 
-            ways = {
-                f"batches of up to {batch}": lambda r=remote, ask=ask: ask(r, 200)
-                for batch, remote in servers.items()
-            }
+            ways = {name: lambda r=remote, ask=ask: ask(r, 200) for name, remote in servers.items()}
             taken = measure_in_turns(ways, 0)
-            alone = np.median(taken["batches of up to 1"])
+            first = np.median(next(iter(taken.values())))
             for way, seconds in taken.items():
                 console.print(
-                    f"8 clients, {kind}, {way}: {200 / np.median(seconds):.1f} images/s, "
-                    f"{alone / np.median(seconds):.2f} times one by one"
+                    f"{number} clients, {kind}, {way}: {200 / np.median(seconds):.1f} images/s, "
+                    f"{first / np.median(seconds):.2f} times the first way"
                 )
 
 
@@ -274,7 +291,7 @@ def _ask_all(
     """All requests, eight at a time, and after each tenth of them what the server holds."""
     step = NUM_REQUESTS // 10
     with (
-        mlserver(root, name, python, batch=8) as remote,
+        mlserver(root, name, python, batch=MOST_IMAGES) as remote,
         concurrent.futures.ThreadPoolExecutor(8) as threads,
     ):
         console.print(f"before: the server holds {remote.resident_megabytes():.0f} MB")
@@ -376,9 +393,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--environment", type=pathlib.Path, default=local_server.DEFAULT_ENVIRONMENT
     )
+    parser.add_argument(
+        "--before", type=pathlib.Path, help="an older mlserver_runtime.py, for `throughput`"
+    )
     args = parser.parse_args(argv)
     console = rich.console.Console(soft_wrap=True, highlight=False)
     console.print(f"TensorFlow {tf.__version__}, {os.cpu_count()} cores")
+    if args.before is not None and not args.before.is_file():
+        parser.error(f"--before must be a file. Received: {args.before}.")
+    parts = PARTS | {"throughput": functools.partial(throughput, before=args.before)}
     python = local_server.make_environment(args.environment)
     source = load_model(args.model)
     with tempfile.TemporaryDirectory() as place:
@@ -386,7 +409,7 @@ def main(argv: list[str] | None = None) -> int:
         save(source, root / args.model)
         for part in args.part:
             try:
-                PARTS[part](source.model, root, python, console)
+                parts[part](source.model, root, python, console)
             except ValueError as error:
                 print(f"error: {error}", file=sys.stderr)
                 return 1

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--environment", type=pathlib.Path, default=DEFAULT_ENVIRONMENT)
     parser.add_argument("--host", default="127.0.0.1", help="default: this machine alone")
     parser.add_argument("--ports", type=int, nargs=3, default=(8080, 8081, 8082))
-    parser.add_argument("--max-batch-size", type=int, default=8)
+    parser.add_argument("--max-batch-size", type=int, default=16)
     args = parser.parse_args(argv)
     try:
         if not list(args.root.glob("*/*/saved_model.pb")):

@@ -9,7 +9,9 @@ import dataclasses
 import importlib
 import json
 import os
+import socket
 import sys
+import time
 from typing import Any
 
 from deepam_tf.batch.attempts import Restore, attempt
@@ -47,16 +49,18 @@ class Worker:
         module, _, function = setup.restore.partition(":")
         self._restore: Restore = getattr(importlib.import_module(module), function)(setup.options)
         self._setup = setup
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
 
     def __call__(self, job: Job) -> Record:
-        """Restore one picture; what became of it, whatever it was."""
-        return attempt(
+        """Restore one picture; what became of it, whatever it was, who did it and when."""
+        found = attempt(
             job,
             self._restore,
             overwrite=self._setup.overwrite,
             began=self._setup.began,
             unexpected=(Exception,),
         )
+        return {**found, "worker": self._name, "ended": round(time.time(), 3)}
 
 
 def main() -> int:

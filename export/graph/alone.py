@@ -73,8 +73,9 @@ def main(folder: pathlib.Path) -> None:
         expected["0/gradient"],
         gradient_agreement,
     )
-    if "serving_ragged" in loaded.signatures:
-        check_ragged(loaded.signatures["serving_ragged"], expected, agreement)
+    for name in ("serving_ragged", "serving_ragged_restored"):
+        if name in loaded.signatures:
+            check_ragged(name, loaded.signatures[name], expected, agreement)
     check_bytes(loaded.signatures["serving_bytes"], inputs_of(expected, 1), serve, agreement)
     present = sorted(name for name in ABSENT if sys.modules.get(name) is not None)
     report("imported nothing of ours", not present, f"{present or 'none'}")
@@ -118,7 +119,9 @@ def check_gradient(
     report("gradient agrees with differences", error <= agreement, f"relative {error:.1e}")
 
 
-def check_ragged(serve_ragged, expected: dict[str, np.ndarray], agreement: float) -> None:
+def check_ragged(
+    signature: str, serve_ragged, expected: dict[str, np.ndarray], agreement: float
+) -> None:
     """Images of several sizes in one batch give what each gives alone."""
     numbers = sorted({int(key.split("/")[0]) for key in expected})
     each = [(i, number) for i in numbers for number in range(len(expected[f"{i}/restored"]))]
@@ -140,9 +143,7 @@ def check_ragged(serve_ragged, expected: dict[str, np.ndarray], agreement: float
             for k, ((i, number), (height, width)) in enumerate(zip(each, sizes, strict=True))
         )
         accepted = agreement * (STDDEV_SLACK if name == "stddev" else 1)
-        report(
-            f"serving_ragged, {name} agrees", error <= accepted, f"largest difference {error:.1e}"
-        )
+        report(f"{signature}, {name} agrees", error <= accepted, f"largest difference {error:.1e}")
 
 
 def check_bytes(serve_bytes, inputs: dict[str, tf.Tensor], serve, agreement: float) -> None:

@@ -3,8 +3,8 @@
 Images of several sizes in one batch, padded to the largest, go by `serving_ragged`, which also
 takes their sizes, where the model can keep them apart (`ragged.restore_ragged`).
 
-A model with an uncertainty head gives `restored` and `stddev` by `serving_default`, and `restored`
-alone, without the head's work, by `serving_restored`.
+A model with an uncertainty head gives `restored` and `stddev` by these, and `restored` alone,
+without the head's work, by `serving_restored` and `serving_ragged_restored`.
 
 Both follow from the model's inputs, by name. Values are checked inside the graph, so that
 every server says the same of a bad request: an `InvalidArgumentError` with the index of the
@@ -13,6 +13,7 @@ image, which TensorFlow Serving turns into HTTP 400 and gRPC `INVALID_ARGUMENT`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import keras
@@ -69,12 +70,18 @@ class ServedModel(tf.Module):
         }
         run_ragged = restore_ragged(model)
         if run_ragged is not None:
+            wanted = {"serving_ragged": list(model.output)}
+            if "stddev" in model.output:
+                wanted["serving_ragged_restored"] = ["restored"]
             size = tf.TensorSpec([None, 2], tf.int32, name=_SIZE)
-            self.functions["serving_ragged"] = tf.function(
-                lambda **inputs: self._restore_ragged(run_ragged, **inputs), autograph=False
-            ).get_concrete_function(**self.specs, **{_SIZE: size})
+            for name, outputs in wanted.items():
+                self.functions[name] = tf.function(
+                    functools.partial(self._restore_ragged, run_ragged, outputs), autograph=False
+                ).get_concrete_function(**self.specs, **{_SIZE: size})
 
-    def _restore_ragged(self, run: Callable, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _restore_ragged(
+        self, run: Callable, wanted: list[str], **inputs: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """Images of several sizes, beyond which the padding may hold anything."""
         size = inputs.pop(_SIZE)
         largest = tf.shape(inputs["image"])[1:3]
@@ -99,7 +106,7 @@ class ServedModel(tf.Module):
         area = tf.cast(tf.reduce_prod(largest), tf.float32)
         share = tf.cast(tf.reduce_prod(size, axis=1), tf.float32) / area
         outputs = run(self._checked(inputs, share), size)
-        return {name: tf.identity(x, name=name) for name, x in outputs.items()}
+        return {name: tf.identity(outputs[name], name=name) for name in wanted}
 
     def _restore(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         restored = self._run(self._checked(inputs))

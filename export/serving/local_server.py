@@ -14,12 +14,13 @@ from collections.abc import Iterator
 
 from export.graph.artefact import ExportError
 
-__all__ = ["DEFAULT_ENVIRONMENT", "REQUIREMENTS", "make_environment", "server"]
+__all__ = ["DEFAULT_ENVIRONMENT", "REQUIREMENTS", "RUNTIME", "make_environment", "server"]
 
-REQUIREMENTS = ("mlserver==1.7.1", "tensorflow-cpu>=2.18")
+REQUIREMENTS = ("mlserver==1.7.1", "httptools>=0.6", "tensorflow-cpu>=2.18")
 DEFAULT_ENVIRONMENT = pathlib.Path(
     os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"), "deepam-tf", "mlserver"
 )
+RUNTIME = pathlib.Path(__file__).with_name("mlserver_runtime.py")
 _READY = ".ready"  # holds the requirements that were installed
 _MAX_MESSAGE_BYTES = 256 * 2**20
 
@@ -61,8 +62,9 @@ def server(
     *,
     host: str = "127.0.0.1",
     ports: tuple[int, int, int] = (8080, 8081, 8082),
-    max_batch_size: int = 8,
+    max_batch_size: int = 16,
     log: pathlib.Path | None = None,
+    runtime: pathlib.Path = RUNTIME,
 ) -> Iterator[subprocess.Popen]:
     """A server that runs for as long as the context does.
 
@@ -71,15 +73,16 @@ def server(
         python: of an environment with MLServer.
         host: address to listen at.
         ports: of REST, gRPC and metrics.
-        max_batch_size: most images of equal size that are run together; 1: none.
+        max_batch_size: most images that are run together; 1: none.
         log: file for the server's output, the terminal by default.
+        runtime: what runs the models in MLServer; another commit's, to compare with.
 
     Yields:
         The process; it may still be loading.
     """
     with contextlib.ExitStack() as stack:
         place = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        shutil.copy(pathlib.Path(__file__).with_name("mlserver_runtime.py"), place)
+        shutil.copy(runtime, place / RUNTIME.name)
         rest, grpc, metrics = ports
         settings = {
             "host": host,

@@ -13,6 +13,7 @@ import concurrent.futures
 import os
 import pathlib
 import re
+from collections.abc import Iterable
 
 import numpy as np
 import prometheus_client  # pyright: ignore[reportMissingImports]
@@ -39,15 +40,20 @@ __all__ = ["SavedModelRuntime", "VersionFolders"]
 _DATATYPES = {tf.float32: "FP32", tf.float64: "FP64", tf.string: "BYTES"}
 _ASSERTION = re.compile(r"assertion failed: \[(.*?)\]\n", re.DOTALL)
 _BUSY = 503
+# Signatures that give `restored` alone, of models that also tell how sure they are.
+_CHEAPER = {"serving_default": "serving_restored", "serving_ragged": "serving_ragged_restored"}
 # Of a batch of several sizes: its pixels over those of its images; and all of them, since a larger
 # image keeps all cores busy by itself.
 _MOST_PADDED, _MOST_PIXELS = 2.0, 2**17
+# Sides of such a batch are multiples of this: what a run makes for a shape serves the next ones.
+_STEP = 8
 # Not MLServer's own registry: with a single process it is not shown.
 _BATCH_IMAGES = prometheus_client.Histogram(
     "deepam_batch_images", "images that were run together", ["model"], buckets=(1, 2, 4, 8, 16, 32)
 )
 # Each call keeps all cores busy; a few threads overlap decoding with computing.
-_THREADS = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+_MOST_RUNS = os.cpu_count() or 1
+_THREADS = concurrent.futures.ThreadPoolExecutor(_MOST_RUNS)
 _LOADED: dict[str, tuple] = {}
 """What is loaded from each folder, and when that was written."""
 
@@ -106,7 +112,10 @@ class SavedModelRuntime(MLModel):
         folder = self.settings.parameters.uri
         self._loaded = _known(folder) or await asyncio.to_thread(_load, folder)
         self._signatures = self._loaded.signatures
-        self._batches: list[_Batch] = []
+        ragged = "serving_ragged" in self._signatures
+        self._queue = _Queue(self._extra["max_images"], self._extra["max_seconds"], ragged)
+        self._runs: set[asyncio.Task] = set()
+        self._num_runs = 0
         serve = self._signatures["serving_default"]
         self.inputs = _described(serve.structured_input_signature[1])
         self.outputs = _described(serve.structured_outputs)
@@ -116,12 +125,13 @@ class SavedModelRuntime(MLModel):
         """Answer one request of the V2 protocol."""
         given = {x.name: x for x in payload.inputs}
         name, specs = self._signature_of(set(given))
+        wanted = self._wanted(name, payload)
         tensors = {key: _to_tensor(x, specs[key]) for key, x in given.items()}
         if name == "serving_default" and self._extra["max_images"] > 1:
-            results = await self._batched(tensors)
+            results = await self._batched(tensors, wanted)
         else:
-            results = await self._run(name, tensors)
-        outputs = [_to_output(key, value) for key, value in results.items()]
+            results = await self._run(self._cheapest(name, wanted), tensors)
+        outputs = [_to_output(key, results[key]) for key in wanted]
         return InferenceResponse(
             model_name=self.name, model_version=self.version, id=payload.id, outputs=outputs
         )
@@ -141,6 +151,20 @@ class SavedModelRuntime(MLModel):
         wanted = " or ".join(str(sorted(specs)) for specs in known.values())
         raise InferenceError(f"The inputs must be {wanted}. Received: {sorted(names)}.")
 
+    def _wanted(self, signature: str, payload: InferenceRequest) -> list[str]:
+        """Names of the outputs that a request asks for; all, if it does not say."""
+        known = list(self._signatures[signature].structured_outputs)
+        wanted = [x.name for x in payload.outputs or []] or known
+        if not set(wanted) <= set(known):
+            raise InferenceError(f"The outputs are {sorted(known)}. Received: {sorted(wanted)}.")
+        return wanted
+
+    def _cheapest(self, signature: str, wanted: Iterable[str]) -> str:
+        """The signature that spares what nobody asks for."""
+        cheaper = _CHEAPER.get(signature, signature)
+        spares = cheaper in self._signatures and set(wanted) == {"restored"}
+        return cheaper if spares else signature
+
     async def _run(self, signature: str, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         loop = asyncio.get_running_loop()
         try:
@@ -156,7 +180,9 @@ class SavedModelRuntime(MLModel):
         results = self._signatures[signature](**{k: tf.constant(x) for k, x in tensors.items()})
         return {key: value.numpy() for key, value in results.items()}
 
-    async def _batched(self, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    async def _batched(
+        self, tensors: dict[str, np.ndarray], wanted: list[str]
+    ) -> dict[str, np.ndarray]:
         """Run together with other requests, of other sizes too where the model can tell them apart.
 
         MLServer's own batching puts together whatever comes.
@@ -164,36 +190,51 @@ class SavedModelRuntime(MLModel):
         count = tensors["image"].shape[0]
         # Of no image, or of inputs that do not fit, the graph says what is wrong.
         if not count or not _fits(tensors):
-            return await self._run("serving_default", tensors)
+            return await self._run(self._cheapest("serving_default", wanted), tensors)
         tensors = {key: np.repeat(x, count // x.shape[0], axis=0) for key, x in tensors.items()}
-        ragged = "serving_ragged" in self._signatures
-        batch = next((x for x in self._batches if x.takes(tensors, ragged)), None)
-        if batch is None:
-            batch = _Batch(self._extra)
-            self._batches.append(batch)
-        start = batch.add(tensors)
-        if batch.task is None:
-            batch.task = asyncio.create_task(self._run_batch(batch))
-        try:
-            results = await asyncio.shield(batch.task)
-        except MLServerError:
-            if len(batch.parts) == 1:
-                raise
-            return await self._run("serving_default", tensors)  # whose fault was it?
-        height, width = tensors["image"].shape[1:3]
-        return {key: x[start : start + count, :height, :width] for key, x in results.items()}
+        request = _Request(tensors, wanted)
+        self._queue.add(request)
+        if self._num_runs < _MOST_RUNS:
+            self._num_runs += 1
+            run = asyncio.create_task(self._run_queue())
+            self._runs.add(run)  # of a task that nobody holds, nothing may be left
+            run.add_done_callback(self._runs.discard)
+        return await request.results
 
-    async def _run_batch(self, batch: _Batch) -> dict[str, np.ndarray]:
-        await batch.wait()
-        self._batches.remove(batch)
-        _BATCH_IMAGES.labels(self.name).observe(batch.count)
-        sizes = {part["image"].shape[1:3] for part in batch.parts}
-        tensors = batch.joined()
-        if len(sizes) == 1:
-            return await self._run("serving_default", tensors)
-        counted = [[part["image"].shape[1:3]] * len(part["image"]) for part in batch.parts]
-        tensors["size"] = np.array([size for sizes in counted for size in sizes], np.int32)
-        return await self._run("serving_ragged", tensors)
+    async def _run_queue(self) -> None:
+        """Answer what waits, batch after batch, until nothing does."""
+        try:
+            while await self._queue.wait():
+                requests = self._queue.pick()
+                _BATCH_IMAGES.labels(self.name).observe(sum(x.count for x in requests))
+                await self._answer(requests)
+        finally:
+            self._num_runs -= 1
+
+    async def _answer(self, requests: list[_Request]) -> None:
+        """Run requests together; in halves if that fails, to find whose fault it was."""
+        sizes = [size for x in requests for size in [x.sides] * x.count]
+        wanted = {name for x in requests for name in x.wanted}
+        try:
+            if len(set(sizes)) == 1:
+                tensors, signature = _joined(requests, sizes[0]), "serving_default"
+            else:
+                sides = (-(-max(side) // _STEP) * _STEP for side in zip(*sizes, strict=True))
+                tensors, signature = _joined(requests, tuple(sides)), "serving_ragged"
+                tensors["size"] = np.array(sizes, np.int32)
+            results = await self._run(self._cheapest(signature, wanted), tensors)
+        except Exception as error:  # whatever it was, somebody waits for an answer
+            if len(requests) == 1:
+                requests[0].fail(error)
+                return
+            middle = len(requests) // 2
+            await self._answer(requests[:middle])
+            await self._answer(requests[middle:])
+            return
+        start = 0
+        for request in requests:
+            request.take(results, start)
+            start += request.count
 
 
 def _stamp(folder: str) -> int:
@@ -218,63 +259,113 @@ def _load(folder: str):
     return loaded
 
 
-class _Batch:
-    """Requests that wait for one another."""
+class _Request:
+    """Images of one size that somebody waits for."""
 
-    def __init__(self, extra: dict) -> None:
-        self._extra = extra
-        self._full = asyncio.Event()
-        self._sides = (0, 0)
-        self._pixels = 0
-        self.parts: list[dict[str, np.ndarray]] = []
-        self.count = 0
-        self.task: asyncio.Task | None = None
+    def __init__(self, tensors: dict[str, np.ndarray], wanted: list[str]) -> None:
+        self.tensors, self.wanted = tensors, wanted
+        self.count, *sides = tensors["image"].shape[:3]
+        self.sides: tuple[int, int] = tuple(sides)
+        self.pixels = self.count * sides[0] * sides[1]
+        loop = asyncio.get_running_loop()
+        self.since = loop.time()
+        self.results: asyncio.Future[dict[str, np.ndarray]] = loop.create_future()
 
-    def takes(self, tensors: dict[str, np.ndarray], ragged: bool) -> bool:
-        """Whether a request fits: there is room, and not too much padding."""
-        count, height, width = tensors["image"].shape[:3]
-        sides = (max(self._sides[0], height), max(self._sides[1], width))
-        together = self.count + count
-        if together > self._extra["max_images"]:
-            return False
-        if all(x.shape[1:] == y[key].shape[1:] for y in self.parts for key, x in tensors.items()):
-            return True
-        padded = together * sides[0] * sides[1]
-        own = self._pixels + count * height * width
-        return ragged and padded <= min(_MOST_PADDED * own, _MOST_PIXELS)
+    def take(self, results: dict[str, np.ndarray], start: int) -> None:
+        """Answer by those of a batch's results that begin at `start`."""
+        if not self.results.done():  # it is if the client has hung up
+            height, width = self.sides
+            stop = start + self.count
+            self.results.set_result(
+                {key: x[start:stop, :height, :width] for key, x in results.items()}
+            )
 
-    def add(self, tensors: dict[str, np.ndarray]) -> int:
-        """Join; where in the batch the own images begin."""
-        count, height, width = tensors["image"].shape[:3]
-        self.parts.append(tensors)
-        self._sides = (max(self._sides[0], height), max(self._sides[1], width))
-        self._pixels += count * height * width
-        self.count += count
-        if self.count >= self._extra["max_images"]:
-            self._full.set()
-        return self.count - count
+    def fail(self, error: Exception) -> None:
+        """Answer that it cannot be done."""
+        if not self.results.done():
+            self.results.set_exception(error)
 
-    def joined(self) -> dict[str, np.ndarray]:
-        """All requests as one, each padded to the largest sides."""
-        return {key: self._padded([x[key] for x in self.parts]) for key in self.parts[0]}
 
-    def _padded(self, values: list[np.ndarray]) -> np.ndarray:
-        if len({x.shape[1:] for x in values}) == 1:
+class _Queue:
+    """Requests that wait for one another, the longest waiting first.
+
+    Args:
+        max_images: most images that are run together.
+        max_seconds: how long a request waits for others.
+        ragged: whether images of several sizes can be run together.
+    """
+
+    def __init__(self, max_images: int, max_seconds: float, ragged: bool) -> None:
+        self._max_images, self._max_seconds, self._ragged = max_images, max_seconds, ragged
+        self._requests: list[_Request] = []
+        self._changed = asyncio.Event()
+
+    def add(self, request: _Request) -> None:
+        """Let a request wait."""
+        self._requests.append(request)
+        self._changed.set()
+
+    async def wait(self) -> bool:
+        """Return once a batch is full or a request has waited enough; False if none waits."""
+        loop = asyncio.get_running_loop()
+        while self._requests:
+            first = self._requests[0]
+            left = first.since + self._max_seconds - loop.time()
+            alone = first.pixels > _MOST_PIXELS
+            if alone or left <= 0 or sum(x.count for x in self._requests) >= self._max_images:
+                return True
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), left)
+            except asyncio.TimeoutError:
+                pass
+        return False
+
+    def pick(self) -> list[_Request]:
+        """Take out those to run next: whoever waits longest, and those nearest to it in size."""
+        first = self._requests[0]
+        picked = [first]
+        for request in sorted(self._requests[1:], key=lambda x: _distance(x.sides, first.sides)):
+            if self._joins(picked, request):
+                picked.append(request)
+        taken = {id(x) for x in picked}
+        self._requests = [x for x in self._requests if id(x) not in taken]
+        return picked
+
+    def _joins(self, picked: list[_Request], request: _Request) -> bool:
+        """Whether there is room, and not too much padding."""
+        together = [*picked, request]
+        count = sum(x.count for x in together)
+        padded = count * max(x.sides[0] for x in together) * max(x.sides[1] for x in together)
+        images = sum(x.pixels for x in together)
+        one_size = len({x.sides for x in together}) == 1
+        return (
+            count <= self._max_images
+            and padded <= _MOST_PIXELS
+            and (one_size or (self._ragged and padded <= _MOST_PADDED * images))
+        )
+
+
+def _distance(one: tuple[int, int], other: tuple[int, int]) -> int:
+    return abs(one[0] - other[0]) + abs(one[1] - other[1])
+
+
+def _joined(requests: list[_Request], sides: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Tensors of all requests as one batch, each padded to `sides`."""
+
+    def joined(values: list[np.ndarray]) -> np.ndarray:
+        if len({x.shape[1:] for x in values}) == 1 and values[0].shape[1:3] in (sides, (1, 1)):
             return np.concatenate(values)
-        whole = np.zeros([self.count, *self._sides, values[0].shape[-1]], values[0].dtype)
+        count = sum(len(x) for x in values)
+        whole = np.zeros([count, *sides, values[0].shape[-1]], values[0].dtype)
         start = 0
-        for x, part in zip(values, self.parts, strict=True):
-            height, width = part["image"].shape[1:3]
+        for x, request in zip(values, requests, strict=True):
+            height, width = request.sides
             whole[start : start + len(x), :height, :width] = x  # one level, or one a pixel
             start += len(x)
         return whole
 
-    async def wait(self) -> None:
-        """Until there are enough, or it takes too long."""
-        try:
-            await asyncio.wait_for(self._full.wait(), self._extra["max_seconds"])
-        except asyncio.TimeoutError:
-            pass
+    return {key: joined([x.tensors[key] for x in requests]) for key in requests[0].tensors}
 
 
 def _fits(tensors: dict[str, np.ndarray]) -> bool:

@@ -11,11 +11,15 @@ from deepam_tf.files.regions import open_regions
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_starts_and_ends_do_not_count(workers):
-    steady = np.arange(100) / workers  # one picture a second each
-    start = np.linspace(-30, -10, workers - 1)
-    end = steady[-1] + np.linspace(5, 50, workers - 1)
-    moments = [*start, *steady, *end]
-    assert batch.steady_rate(moments, workers) == pytest.approx(workers)
+    lines = []
+    for number in range(workers):
+        # One picture each 2 s, 1.5 s of them at work, but for the first; begun one after the other.
+        ends = np.arange(20.0 * number, 200.0 + 10 * number, 2)
+        lines += [{"worker": str(number), "seconds": 1.5, "ended": x} for x in ends]
+        lines[-len(ends)]["seconds"] = 99.0
+    rate, at_work = batch.steady_state(lines)
+    assert rate == pytest.approx(workers / 2, rel=0.02)
+    assert at_work == pytest.approx(0.75, rel=0.02)
 
 
 def test_a_large_picture_is_written_in_tiles(tmp_path):

@@ -227,6 +227,14 @@ def test_requests_of_all_sizes_run_together_and_each_gets_its_own(server, in_pro
     assert metric(server, batches) - before[1] < together
 
 
+def test_what_is_asked_for_is_answered(server):
+    asked = v2(**noisy()) | {"outputs": [{"name": "restored"}]}
+    status, answer = ask(server, INFER, asked)
+    assert (status, [x["name"] for x in answer["outputs"]]) == (200, ["restored"])
+    status, message = ask(server, INFER, asked | {"outputs": [{"name": "depth"}]})
+    assert (status, "depth" in message and "restored" in message) == (400, True), message
+
+
 BAD_REQUESTS = {
     "random bytes": np.random.default_rng(0).bytes(300),
     "no JSON object": [1, 2, 3],

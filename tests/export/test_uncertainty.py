@@ -34,6 +34,8 @@ def test_signatures_with_and_without_deviations(exported):
         "serving_default": ["restored", "stddev"],
         "serving_restored": ["restored"],
         "serving_bytes": ["restored_bytes"],
+        "serving_ragged": ["restored", "stddev"],
+        "serving_ragged_restored": ["restored"],
     }
     loaded = tf.saved_model.load(str(exported / "1"))
     inputs = {
@@ -51,7 +53,9 @@ def test_signatures_with_and_without_deviations(exported):
 def test_it_verifies_without_the_library(exported):
     results = list(verified(exported))
     assert all(result.passed for result in results), results
-    assert sum("stddev agrees" in result.check for result in results) == 3
+    checks = [result.check for result in results]
+    assert sum("stddev agrees" in check for check in checks) == 4, checks
+    assert "serving_ragged_restored, restored agrees" in checks
 
 
 @pytest.mark.slow
