@@ -1,4 +1,4 @@
-"""Eight details of photographs with camera noise, three times as large, by several denoisers.
+"""Ten details of photographs with camera noise, three times as large, by several denoisers.
 
     python -m benchmarks.photographs --picture docs/images/photographs.jpg
 
@@ -63,6 +63,8 @@ DETAILS = {
     "whiskers": Detail("chelsea", 190, 300, 6),
     "wood": Detail("coffee", 300, 420, 7),
     "spoon": Detail("coffee", 240, 330, 8),
+    "leaves": Detail("grass", 140, 150, 9),
+    "strands": Detail("ihc", 60, 140, 10),
 }
 
 

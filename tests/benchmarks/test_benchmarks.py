@@ -196,3 +196,30 @@ def test_overlaps_and_solves_are_measured(tmp_path, capsys):
     assert sum("Chebyshev" in line for line in lines) == 2
     assert inference.main(["--data", str(tmp_path / "none")]) == 2
     assert "no picture" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_profiler_finds_what_the_time_goes_into(tmp_path, capsys):
+    from benchmarks import profiler
+
+    kinds = {
+        "iteration_1_aggregation/Relu:_FusedConv2D": "convolutions",
+        "iteration_1_aggregation/norm/FusedBatchNormV3:FusedBatchNormV3": "normalisation",
+        "iteration_2_reconstruction/reconstruct/while/mul:Mul": "solves",
+        "iteration_2_aggregation/space:SpaceToDepth": "rearranging and copies",
+        "iteration_2_aggregation/sub:Sub": "the rest",
+        "KernelAndDeviceFunc::Run": None,
+        "EagerLocalExecute: __inference_run_3655": None,
+    }
+    assert {name: profiler.kind_of(name) for name in kinds} == kinds
+    out = tmp_path / "profile.png"
+    arguments = ["--data", str(PICTURE.parent), "--side", "64", "--log-dir", str(tmp_path / "logs")]
+    assert profiler.main([*arguments, "--out", str(out)]) == 0
+    assert image_io.read(out).pixels.std() > 0.05
+    assert len(list((tmp_path / "logs").rglob("*.xplane.pb"))) == 2
+    rows = [x.split("│") for x in capsys.readouterr().out.splitlines() if "before" in x]
+    convolutions, solves = (float(rows[0][column]) for column in (2, 5))
+    assert convolutions > 1
+    assert solves > 1
+    nowhere = ["--data", str(tmp_path / "none"), "--out", str(out)]
+    assert profiler.main(nowhere) == 2
