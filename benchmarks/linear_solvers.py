@@ -102,11 +102,13 @@ def system_matrix(gamma: np.ndarray) -> scipy.sparse.csr_matrix:
 def measure_ours(
     size: int, kind: str, name: str, *, xla: bool = False, dtype: str = "float32", repeats: int = 5
 ) -> Result:
-    """Time our solver with one of `preconditioners.NAMES`."""
+    """Time our conjugate gradients with one of `preconditioners.NAMES`, or `"chebyshev"`."""
 
     @tf.function(jit_compile=xla)
     def solve(gamma, b):
         operator = deepam_tf.ReconstructionOperator(gamma)
+        if name == "chebyshev":
+            return deepam_tf.chebyshev_iteration(operator, b, rtol=RTOL, max_steps=MAX_STEPS)
         return deepam_tf.conjugate_gradient(
             operator,
             b,
@@ -120,7 +122,7 @@ def measure_ours(
     solve(*arguments)  # traced and compiled
     seconds, result = best_time(lambda: solve(*arguments), repeats)
     x = result.x.numpy()[0]
-    method = f"CG, {name}" + (", XLA" if xla else "")
+    method = ("Chebyshev" if name == "chebyshev" else f"CG, {name}") + (", XLA" if xla else "")
     residual = relative_residual(gamma, b, x)
     return Result(size, kind, method, dtype, seconds, int(result.num_steps[0]), residual)
 

@@ -36,7 +36,7 @@ def test_incomplete_cholesky_takes_fewer_steps_than_none():
     assert paper.steps < 0.5 * plain.steps
 
 
-@pytest.mark.parametrize("name", ["jacobi", "multigrid"])
+@pytest.mark.parametrize("name", ["jacobi", "multigrid", "chebyshev"])
 def test_ours_reaches_the_tolerance(name):
     result = linear_solvers.measure_ours(24, "uniform 0.05..1", name, repeats=1)
     assert result.residual < 2e-5
