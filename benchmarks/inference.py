@@ -37,10 +37,10 @@ from deepam_tf.restoration.windows import Window
 from training.evaluation import peers
 from training.evaluation.scores import print_whole
 
-__all__ = ["Speed", "fitted", "main", "measure_speed"]
+__all__ = ["STDDEV", "Speed", "fitted", "main", "measure_speed", "noisy_crop"]
 
 _DNCNN_REACH = 17  # its convolutions
-_STDDEV = 25 / 255
+STDDEV = 25 / 255
 _OVERLAPS = (16, 24, 32, 45)
 _TILE = 96
 _PARTS = ("overlaps", "solves", "flat")
@@ -88,6 +88,27 @@ def fitted(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     missing = [(0, max(n - have, 0)) for n, have in zip((height, width), image.shape, strict=True)]
     return np.pad(image, missing, mode="symmetric")[:height, :width]
+
+
+def noisy_crop(folder: pathlib.Path, side: int) -> np.ndarray:
+    """A square of the first picture of a folder, gray, with white noise of `STDDEV`.
+
+    Args:
+        folder: of pictures.
+        side: in pixels.
+
+    Returns:
+        `[side, side, 1]`, float32.
+
+    Raises:
+        ImageFileError: if no picture is there, or it cannot be read.
+    """
+    files = image_io.list_images(folder)
+    if not files:
+        raise image_io.ImageFileError(f"{folder}: no picture there.")
+    pixels = to_channels(image_io.read(files[0]).pixels, 1)[..., 0]
+    clean = fitted(pixels, side, side)[..., np.newaxis]
+    return (clean + benchmark_noise(clean.shape, STDDEV, 0)).astype(np.float32)
 
 
 def measure_speed(
@@ -186,10 +207,10 @@ def _convolutions(model, rows: int, columns: int) -> Callable[[], object]:
 
 def _overlaps(model: deepam_tf.DeepAM, noisy: np.ndarray) -> rich.table.Table:
     """Differences from one piece, in gray levels."""
-    whole = Restorer(model)(noisy, noise_stddev=_STDDEV)
+    whole = Restorer(model)(noisy, noise_stddev=STDDEV)
     table = rich.table.Table("overlap", "largest", "mean")
     for overlap in _OVERLAPS:
-        tiled = Restorer(model, tile=_TILE, overlap=overlap)(noisy, noise_stddev=_STDDEV)
+        tiled = Restorer(model, tile=_TILE, overlap=overlap)(noisy, noise_stddev=STDDEV)
         difference = 255 * np.abs(tiled - whole)
         table.add_row(str(overlap), f"{difference.max():.2f}", f"{difference.mean():.3f}")
     return table
@@ -198,7 +219,7 @@ def _overlaps(model: deepam_tf.DeepAM, noisy: np.ndarray) -> rich.table.Table:
 def _solves(model: deepam_tf.DeepAM, noisy: np.ndarray, rounds: int) -> rich.table.Table:
     """Errors in gray levels and milliseconds of all cores, plain and compiled."""
     f = tf.constant(noisy[np.newaxis])
-    inputs = {"image": f, "noise_stddev": tf.fill([1, 1, 1, 1], _STDDEV)}
+    inputs = {"image": f, "noise_stddev": tf.fill([1, 1, 1, 1], STDDEV)}
     iterates = model.iterates()(inputs, training=False)
     systems = [(f, iterates[f"v_{k}"], iterates[f"gamma_{k}"]) for k in (1, 2)]
     exact = [deepam_tf.reconstruct(*x, preconditioner="jacobi", rtol=1e-6) for x in systems]
@@ -258,12 +279,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="the least time of them counts (3)")
     args = parser.parse_args(argv)
     try:
-        pixels = image_io.read(image_io.list_images(args.data)[0]).pixels
-    except (image_io.ImageFileError, IndexError) as error:
-        print(f"error: {args.data}: no picture there ({error}).", file=sys.stderr)
+        noisy = noisy_crop(args.data, args.side)
+    except image_io.ImageFileError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    clean = fitted(to_channels(pixels, 1)[..., 0], args.side, args.side)[..., np.newaxis]
-    noisy = (clean + benchmark_noise(clean.shape, _STDDEV, 0)).astype(np.float32)
     model = deepam_tf.load_pretrained("denoise_gray")
     console = rich.console.Console()
     parts = {

@@ -30,17 +30,14 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2  # pyright: ignore[reportMissingImports]
 
 import deepam_tf
-from benchmarks.inference import fitted
+from benchmarks.inference import STDDEV, noisy_crop
 from deepam_tf import image_io
-from deepam_tf.data import to_channels
-from deepam_tf.data.degradations import benchmark_noise
 from deepam_tf.files.atomic import write_bytes
 from deepam_tf.restoration.tiles import Restorer
 from training.evaluation.scores import print_whole
 
 __all__ = ["KINDS", "kind_of", "main", "milliseconds_by_kind"]
 
-_STDDEV = 25 / 255
 _COMPILED = "CpuExecutable::ExecuteAsyncOnStream"  # all of a solve that XLA has compiled
 KINDS = {
     "convolutions": ("Conv2D", "_FusedConv2D"),
@@ -149,25 +146,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=pathlib.Path, required=True, help="the picture, a PNG")
     args = parser.parse_args(argv)
     try:
-        pixels = image_io.read(image_io.list_images(args.data)[0]).pixels
-    except (image_io.ImageFileError, IndexError) as error:
-        print(f"error: {args.data}: no picture there ({error}).", file=sys.stderr)
+        noisy = noisy_crop(args.data, args.side)
+    except image_io.ImageFileError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    clean = fitted(to_channels(pixels, 1)[..., 0], args.side, args.side)[..., np.newaxis]
-    noisy = (clean + benchmark_noise(clean.shape, _STDDEV, 0)).astype(np.float32)
     policy = "mixed_bfloat16" if args.bfloat16 else "float32"
     before = _as_trained(deepam_tf.load_pretrained("denoise_gray", dtype=policy))
     after = Restorer(deepam_tf.load_pretrained("denoise_gray", dtype=policy), jit_compile=True)
     inputs = {
         "image": tf.constant(noisy[np.newaxis]),
-        "noise_stddev": tf.fill([1, 1, 1, 1], np.float32(_STDDEV)),
+        "noise_stddev": tf.fill([1, 1, 1, 1], np.float32(STDDEV)),
     }
     found = {}
     with tempfile.TemporaryDirectory() as place:
         root = args.log_dir or pathlib.Path(place)
         for name, run in {
             "before": lambda: before(inputs),
-            "after": lambda: after(noisy, noise_stddev=_STDDEV),
+            "after": lambda: after(noisy, noise_stddev=STDDEV),
         }.items():
             (root / name).mkdir(parents=True, exist_ok=True)
             folder = pathlib.Path(tempfile.mkdtemp(dir=root / name))

@@ -195,7 +195,7 @@ def test_overlaps_and_solves_are_measured(tmp_path, capsys):
     assert largest[0] >= largest[1] >= 0
     assert sum("Chebyshev" in line for line in lines) == 2
     assert inference.main(["--data", str(tmp_path / "none")]) == 2
-    assert "no picture" in capsys.readouterr().err
+    assert "An existing folder is needed" in capsys.readouterr().err
 
 
 @pytest.mark.slow
