@@ -3,8 +3,8 @@
     python -m benchmarks.memory --data BSD68 --megapixels 12 50 --bfloat16
 
 Each picture is one of the folder, mirrored to the size asked for, made noisy and written as a JPEG
-file; the command restores it in a process of its own. What the same command takes for a picture of
-64x64 pixels is taken off: the interpreter, TensorFlow, the weights.
+file; the command measures its noise and restores it, in a process of its own. What the same
+command takes for a picture of 64x64 pixels is taken off: the interpreter, TensorFlow, the weights.
 
     python -m benchmarks.memory --out-of-core --megapixels 100 2000 [--model NAME]
 
@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.out_of_core:
         print_whole(rich.console.Console(), out_of_core(args.megapixels, args.model))
         return 0
-    options = ["--sigma", str(_SIGMA), "--max-megapixels", "1000"] + ["--bfloat16"] * args.bfloat16
+    options = ["--max-megapixels", "1000"] + ["--bfloat16"] * args.bfloat16
     table = rich.table.Table("picture", "channels", "MiB beyond TensorFlow's own")
     try:
         clean = image_io.read(image_io.list_images(args.data)[0]).pixels

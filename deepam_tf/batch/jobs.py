@@ -264,21 +264,22 @@ def with_guides(jobs: list[Job], folder: str | os.PathLike) -> list[Job]:
     return guided
 
 
-def without_twin(job: Job, written: Set[str]) -> Job:
+def without_twin(job: Job, written: Set[str], *files: str) -> Job:
     """A job, which cannot be done if another input of its name went to its target.
 
     Args:
         job: the job.
-        written: targets of the jobs before it.
+        written: what the jobs before it have written.
+        *files: what it writes beside its target.
 
     Returns:
         The job, with a word in `missing` in that case.
     """
-    if job.target not in written:
-        return job
-    return dataclasses.replace(
-        job, missing=f"{job.source}: another input of this name went to {job.target} already."
-    )
+    for place in (job.target, *files):
+        if place in written:
+            missing = f"{job.source}: another input of this name went to {place} already."
+            return dataclasses.replace(job, missing=missing)
+    return job
 
 
 def share(jobs: Iterable[Job], number: int, count: int) -> list[Job]:

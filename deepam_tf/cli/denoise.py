@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import collections
+import concurrent.futures
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,8 +17,8 @@ import rich.progress
 
 from deepam_tf.batch import places
 from deepam_tf.batch.attempts import attempt
-from deepam_tf.batch.jobs import find_jobs, without_twin
-from deepam_tf.batch.records import Report
+from deepam_tf.batch.jobs import Job, find_jobs, without_twin
+from deepam_tf.batch.records import Record, Report
 from deepam_tf.cli import console
 from deepam_tf.files import pictures as image_io
 from deepam_tf.files.raw import RawFile
@@ -28,6 +31,33 @@ from deepam_tf.restoration.pretrained import pretrained_card
 from deepam_tf.restoration.strength import Strength
 
 __all__ = ["check_options", "denoise_file", "run"]
+
+
+_AT_ONCE = 2  # pictures: while one is computed, another is read or written
+
+
+class _Turn:
+    """One picture at a time is computed, which takes all cores.
+
+    Attributes:
+        ended: whether nothing more shall be.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.ended = False
+
+    @contextlib.contextmanager
+    def __call__(self, on_progress: Callable[[int, int], object]) -> Iterator[Callable]:
+        """The turn of a picture; gives its `on_progress`, which raises when all has ended."""
+
+        def on_tile(done: int, total: int) -> None:
+            if self.ended:
+                raise KeyboardInterrupt
+            on_progress(done, total)
+
+        with self._lock:
+            yield on_tile
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,12 +73,17 @@ def run(args: argparse.Namespace) -> int:
             places.make_folder(folder)
 
     failures: list[str] = []
+    done: set[str] = set()
     written: set[str] = set()
     skipped = 0
+    turn = _Turn()
     with (
         console.progress_bar() as progress,
         Report.open(args.report, append=args.skip_existing, overwrite=args.force) as report,
+        concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool,
     ):
+        pending: collections.deque[tuple[Job, concurrent.futures.Future[Record]]]
+        pending = collections.deque()
 
         def restore(
             source: pathlib.Path, target: pathlib.Path, guide: object, overwrite: bool
@@ -56,28 +91,53 @@ def run(args: argparse.Namespace) -> int:
             del guide
             if several:
                 places.make_folder(target.parent)
-            return denoise_file(source, target, args, progress, overwrite=overwrite)
+            return denoise_file(source, target, args, progress, overwrite=overwrite, turn=turn)
 
-        files = progress.add_task("files", total=len(jobs), visible=several)
-        for job in jobs:
-            if args.skip_existing and os.path.isfile(job.target) and job.target not in written:
-                skipped += 1
-                progress.advance(files)
-                continue
-            line = attempt(without_twin(job, written), restore, overwrite=args.force)
+        def files_of(job: Job) -> list[str]:
+            stddev = _stddev_file(pathlib.Path(job.source), pathlib.Path(job.target), args)
+            return [job.target, *([] if stddev is None else [str(stddev)])]
+
+        def settle() -> None:
+            job, attempted = pending.popleft()
+            line = attempted.result()
             report.add(line)
             progress.advance(files)
             if line["error"] is None:
-                written.add(job.target)
+                done.add(job.target)
+                written.update(files_of(job))
             elif several:
                 failures.append(line["error"])
             else:
                 raise image_io.ImageFileError(line["error"])
+
+        files = progress.add_task("files", total=len(jobs), visible=several)
+        try:
+            for job in jobs:
+                # Whether a twin has its place is known when it is done.
+                places_of_job = set(files_of(job))
+                while len(pending) > _AT_ONCE or any(
+                    places_of_job & set(files_of(x)) for x, _ in pending
+                ):
+                    settle()
+                if args.skip_existing and os.path.isfile(job.target) and job.target not in done:
+                    skipped += 1
+                    progress.advance(files)
+                    continue
+                job = without_twin(job, written, *files_of(job))
+                order = pool.submit(attempt, job, restore, overwrite=args.force)
+                pending.append((job, order))
+            while pending:
+                settle()
+        except BaseException:
+            turn.ended = True
+            for _, order in pending:
+                order.cancel()
+            raise
     for failure in failures:
         console.errors.print(f"error: {failure}")
     place = args.output if several else jobs[0].target
     there = f", {skipped} there already" if skipped else ""
-    console.output.print(f"{len(written)} of {len(jobs)} restored{there}: {place}")
+    console.output.print(f"{len(done)} of {len(jobs)} restored{there}: {place}")
     return console.SOME_FAILED if failures else 0
 
 
@@ -138,6 +198,7 @@ def denoise_file(
     progress: rich.progress.Progress,
     *,
     overwrite: bool,
+    turn: _Turn | None = None,
 ) -> dict[str, Any]:
     """Restore all pictures of a file.
 
@@ -147,6 +208,7 @@ def denoise_file(
         args: options of the command.
         progress: bar that gets a line.
         overwrite: whether an existing file may be replaced.
+        turn: that of the files of a run; by default this one is alone.
 
     Returns:
         What became of it, for the report.
@@ -154,21 +216,25 @@ def denoise_file(
     Raises:
         ValueError: if it cannot be restored.
     """
+    turn = turn or _Turn()
     if args.out_of_core:
-        return _denoise_large(source, target, args, progress, overwrite)
+        return _denoise_large(source, target, args, progress, overwrite, turn)
     if image_io.is_raw(source):
-        return _denoise_raw(source, target, args, progress, overwrite)
+        return _denoise_raw(source, target, args, progress, overwrite, turn)
     with image_io.open_pictures(
         source,
         max_megapixels=args.max_megapixels,
         white_level=args.white_level,
         first_frame=args.first_frame,
+        as_levels=True,
     ) as pictures:
         first, count = _stripped(pictures.first, args), pictures.count
         # Before minutes of work: would the result find its place?
         image_io.check_writable(target, first, count=count, overwrite=overwrite)
-        stddev_file = _stddev_file(source, args)
+        stddev_file = _stddev_file(source, target, args)
         if stddev_file is not None:
+            if stddev_file != args.uncertainty:  # its folder may be one of a tree
+                places.make_folder(stddev_file.parent)
             check_writable_stddev(stddev_file, overwrite=args.force)
             if count > 1:
                 raise image_io.ImageFileError(
@@ -181,7 +247,7 @@ def denoise_file(
         with console.tile_progress(progress, source.name) as on_progress:
             image_io.write_all(
                 target,
-                _restored(source, pictures, count, args, on_progress, facts),
+                _restored(source, pictures, count, args, on_progress, facts, turn),
                 count=count,
                 overwrite=overwrite,
                 quality=args.quality,
@@ -192,14 +258,20 @@ def denoise_file(
     return facts
 
 
-def _stddev_file(source: pathlib.Path, args: argparse.Namespace) -> pathlib.Path | None:
-    """Where a picture's standard deviations go."""
+def _stddev_file(
+    source: pathlib.Path, target: pathlib.Path, args: argparse.Namespace
+) -> pathlib.Path | None:
+    """Where a picture's standard deviations go; in a folder, as its results lie in theirs."""
     if args.uncertainty is None or not args.uncertainty.is_dir():
         return args.uncertainty
+    if target.is_relative_to(args.output) and target != pathlib.Path(args.output):
+        return (args.uncertainty / target.relative_to(args.output)).with_suffix(".png")
     return args.uncertainty / f"{source.stem}.png"
 
 
-def _restored(source, pictures, count, args, on_progress, facts) -> Iterator[image_io.Picture]:
+def _restored(
+    source, pictures, count, args, on_progress, facts, turn: _Turn
+) -> Iterator[image_io.Picture]:
     """Each picture of a file, restored; the noise of the first is said, and what is new later."""
     said: set[str] = set()
     for number, picture in enumerate(pictures):
@@ -209,16 +281,18 @@ def _restored(source, pictures, count, args, on_progress, facts) -> Iterator[ima
                 console.say(source, note if number == 0 else f"picture {number + 1}: {note}")
             said.add(note.text)
 
-        result = restore_picture(
-            _stripped(picture, args),
-            **_restoring(args),
-            overwrite=True,
-            uncertainty=args.uncertainty is not None,
-            on_note=say,
-            on_progress=lambda done, total, number=number: on_progress(
-                number * total + done, count * total
-            ),
-        )
+        def advance(done: int, total: int, number: int = number) -> None:
+            on_progress(number * total + done, count * total)
+
+        with turn(advance) as on_tile:
+            result = restore_picture(
+                _stripped(picture, args),
+                **_restoring(args),
+                overwrite=True,
+                uncertainty=args.uncertainty is not None,
+                on_note=say,
+                on_progress=on_tile,
+            )
         if number == 0:
             facts |= console.facts(result.noise.kind, result.noise.stddev(), result.model_name)
             facts["stddev"] = result.stddev
@@ -235,9 +309,10 @@ def _denoise_large(
     args: argparse.Namespace,
     progress: rich.progress.Progress,
     overwrite: bool,
+    turn: _Turn,
 ) -> dict[str, Any]:
     """Restore a picture that is never in memory as a whole."""
-    with console.tile_progress(progress, source.name) as on_progress:
+    with console.tile_progress(progress, source.name) as advance, turn(advance) as on_progress:
         noise, name = restore_large(
             source,
             target,
@@ -273,6 +348,7 @@ def _denoise_raw(
     args: argparse.Namespace,
     progress: rich.progress.Progress,
     overwrite: bool,
+    turn: _Turn,
 ) -> dict[str, Any]:
     """Restore a raw photograph: its mosaic first, then it is developed."""
     if args.uncertainty is not None:
@@ -300,7 +376,7 @@ def _denoise_raw(
         )
         planes = raw.read_planes()
         console.check_measurable(source, planes[0], args.sigma)
-        with console.tile_progress(progress, source.name) as on_progress:
+        with console.tile_progress(progress, source.name) as advance, turn(advance) as on_progress:
             restored, noise = restore_mosaic(
                 planes,
                 noise=None if args.sigma is None else args.sigma / 255,

@@ -48,7 +48,7 @@ def quantisation_steps(image: np.ndarray) -> np.ndarray:
 
 def _read(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The coefficients of blocks, `[N, 8, 8]`, and their steps, `[8, 8]`."""
-    image = np.asarray(image, np.float32)[:_MOST_LOOKED_AT, :_MOST_LOOKED_AT]
+    image = np.asarray(image[:_MOST_LOOKED_AT, :_MOST_LOOKED_AT], np.float32)
     coefficients = _coefficients(image)
     steps = _steps(coefficients)
     if steps.any():

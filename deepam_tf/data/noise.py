@@ -132,20 +132,31 @@ def estimate_noise(image: np.ndarray, *, mask: np.ndarray | None = None) -> Nois
         >>> found.kind, round(found.stddev, 2)
         ('white', 0.1)
     """
-    channels = _channels(image)
-    if len(channels) == 3 and not all(np.array_equal(channels[0], x) for x in channels[1:]):
-        channels = list(np.tensordot(OPPONENT.astype(np.float32), np.stack(channels), 1))
-        bright = channels[0] / np.float32(np.sqrt(3.0))
-    else:
-        channels = channels[:1] if len(channels) == 3 else channels
-        bright = np.mean(channels, axis=0)
-    valid = _valid(np.asarray(image, np.float32), mask)
-    height, width = bright.shape
+    image = image if hasattr(image, "shape") else np.asarray(image)
+    _check(image)
+    mask = _as_mask(mask, image.shape)
+    height, width, count = image.shape
+    windows = _windows(height, width)
+    colorful = count == 3 and not all(
+        np.array_equal(part[..., 0], part[..., i])
+        for part in map(image.__getitem__, windows)
+        for i in (1, 2)
+    )
     side = _BLOCK if min(height, width) >= 4 * _BLOCK else _SMALL_BLOCK
-    parts = [
-        _block_levels([x[window] for x in channels], bright[window], valid[window], side)
-        for window in _windows(height, width)
-    ]
+    parts, channels, valid = [], [], []
+    for window in windows:
+        image_there = np.asarray(image[window], np.float32)
+        channels_there = [np.ascontiguousarray(x) for x in np.moveaxis(image_there, -1, 0)]
+        if colorful:
+            opponents = np.tensordot(OPPONENT.astype(np.float32), np.stack(channels_there), 1)
+            channels_there = list(opponents)
+            bright = opponents[0] / np.float32(np.sqrt(3.0))
+        else:
+            channels_there = channels_there[:1] if count == 3 else channels_there
+            bright = np.mean(channels_there, axis=0)
+        valid.append(_valid(image_there, None if mask is None else mask[window]))
+        channels.append(channels_there)
+        parts.append(_block_levels(channels_there, bright, valid[-1], side))
     diagonal, energy, brightness, known = (np.concatenate(x) for x in zip(*parts, strict=True))
     # Blocks that are nearly all there; if there are none, those that are there at all.
     for least in (0.9, 0.3, 0.0):
@@ -156,13 +167,13 @@ def estimate_noise(image: np.ndarray, *, mask: np.ndarray | None = None) -> Nois
         return NoiseEstimate("none", 0.0, (), ())
     diagonal, energy, brightness = diagonal[chosen], energy[chosen], brightness[chosen]
 
-    white = _white_level(channels[1:] if len(channels) == 3 else channels, valid)
+    white = _white_level([x[1:] if colorful else x for x in channels], valid)
     quantised = 0.0
     if white is None:
         low = 1 - _NORMAL_QUANTILE * _UNCERTAINTY / side
         total = np.quantile(energy, _QUANTILE, axis=0) ** 0.5 / low
         quantised = quantisation_stddev(image)
-        if len(channels) == 3 and not quantised:
+        if colorful and not quantised:
             colors = float(np.sqrt(np.mean(total[1:] ** 2)))
             total[0] = min(total[0], _MOST_LUMA * colors)
         level = float(np.sqrt(np.mean(total**2)))
@@ -172,7 +183,7 @@ def estimate_noise(image: np.ndarray, *, mask: np.ndarray | None = None) -> Nois
         kind, level = "white", white
     kind = kind if level >= NO_NOISE else "none"
     measured = energy if white is None else diagonal
-    measured = np.sqrt(measured[:, 1:].mean(axis=1) if len(channels) == 3 else measured[:, 0])
+    measured = np.sqrt(measured[:, 1:].mean(axis=1) if colorful else measured[:, 0])
     curve = _by_brightness(brightness, measured)
     return NoiseEstimate(kind, level, *_scaled_to(level, *curve), quantised)
 
@@ -298,9 +309,11 @@ def estimate_poisson_gaussian(
         0.01
     """
     levels, variances = [], []
-    channels = _channels(image)
-    valid = _valid(np.asarray(image, np.float32), mask).ravel()
-    for channel in channels:
+    _check(image)
+    image = np.asarray(image, np.float32)
+    valid = _valid(image, _as_mask(mask, image.shape)).ravel()
+    for channel in np.moveaxis(image, -1, 0):
+        channel = np.ascontiguousarray(channel)
         details = _details(channel).ravel()
         # A mean as wide as the details reach, or it would depend on their noise.
         means = cv2.GaussianBlur(channel, (0, 0), _REACH).ravel()
@@ -324,29 +337,38 @@ def estimate_poisson_gaussian(
     return PoissonGaussian(float(fit[0]), float(fit[1]))
 
 
-def _channels(image: np.ndarray) -> list[np.ndarray]:
-    image = np.asarray(image, np.float32)
-    if image.ndim != 3 or min(image.shape[:2]) < _LEAST_SIDE or not np.isfinite(image).all():
+def _check(image: np.ndarray) -> None:
+    """Raise unless noise can be measured on it; a picture's rows are looked at band by band."""
+    if (
+        image.ndim == 3
+        and min(image.shape[:2]) >= _LEAST_SIDE
+        and all(np.isfinite(image[i : i + _TILE]).all() for i in range(0, len(image), _TILE))
+    ):
+        return
+    raise ValueError(
+        f"`image` must be finite and have shape [H, W, C] of at least {_LEAST_SIDE} pixels a "
+        f"side to estimate its noise. Received: image.shape={image.shape}. Give the noise "
+        "level instead."
+    )
+
+
+def _as_mask(mask: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | None:
+    """`[H, W]`, for an image of that shape."""
+    if mask is None:
+        return None
+    mask = np.asarray(mask)
+    if mask.shape not in (shape[:2], (*shape[:2], 1)):
         raise ValueError(
-            f"`image` must be finite and have shape [H, W, C] of at least {_LEAST_SIDE} pixels a "
-            f"side to estimate its noise. Received: image.shape={image.shape}. Give the noise "
-            "level instead."
+            f"`mask` must have the size of the image. Received: mask.shape={mask.shape}, "
+            f"image.shape={shape}."
         )
-    return [np.ascontiguousarray(channel) for channel in np.moveaxis(image, -1, 0)]
+    return mask.reshape(shape[:2])
 
 
 def _valid(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     """`[H, W]` bool: where a detail says something of the noise."""
     shape = image.shape[:2]
-    usable = np.ones(shape, bool)
-    if mask is not None:
-        mask = np.asarray(mask)
-        if mask.shape not in (shape, (*shape, 1)):
-            raise ValueError(
-                f"`mask` must have the size of the image. Received: mask.shape={mask.shape}, "
-                f"image.shape={image.shape}."
-            )
-        usable = mask.reshape(shape) > 0
+    usable = np.ones(shape, bool) if mask is None else mask > 0
     clipped = np.any((image == 0) | (image == 1), axis=-1)
     usable = cv2.erode((usable & ~clipped).astype(np.uint8), _SUPPORT, borderValue=1).astype(bool)
     flat = np.ones(shape, bool)
@@ -411,12 +433,15 @@ def _block_levels(channels, bright, valid, side: int):
     return diagonals, energies, _block_means(bright[:height, :width], side), share
 
 
-def _white_level(channels: list[np.ndarray], valid: np.ndarray) -> float | None:
-    """The level of white noise; None if there is less than a file's rounding, or another kind."""
-    windows = _windows(*valid.shape)
+def _white_level(channels: list[list[np.ndarray]], valid: list[np.ndarray]) -> float | None:
+    """The level of white noise; None if there is less than a file's rounding, or another kind.
+
+    Args:
+        channels: of each window, `[h, w]` each.
+        valid: of each window, see `_valid`.
+    """
     level = white_noise_stddev(
-        [np.concatenate([x[window] for window in windows]) for x in channels],
-        np.concatenate([valid[window] for window in windows]),
+        [np.concatenate(x) for x in zip(*channels, strict=True)], np.concatenate(valid)
     )
     return None if level is None or level < NO_NOISE else level
 

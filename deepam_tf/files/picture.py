@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from deepam_tf.files.levels import from_unit, to_unit
+from deepam_tf.files.levels import Levels, from_unit
 
 __all__ = [
     "DEPTHS",
@@ -128,7 +128,8 @@ class Picture:
 
     Attributes:
         pixels: `[H, W, C]` float32, C = 1 (gray) or 3 (RGB), not linearised. Of integers in
-            [0, 1]; of floats `black` is 0 and `white` is 1, and there may be more.
+            [0, 1]; of floats `black` is 0 and `white` is 1, and there may be more. `Levels` are
+            read the same, and are what `open_pictures` gives where it is asked to.
         alpha: `[H, W]` in the file's own numbers, or None.
         dtype: the file's type of numbers.
         black: what is 0 in `pixels`, in the file's numbers; 0 of unsigned types.
@@ -178,6 +179,8 @@ class Picture:
 
     def numbers(self) -> np.ndarray:
         """`[H, W, C]`, the pixels in the file's own numbers; what is not visible as it was."""
+        if isinstance(self.pixels, Levels):
+            return self.pixels.numbers
         black, white = self.levels
         dtype = np.dtype(self.dtype)
         if dtype.kind == "u":  # ten bits in sixteen stay ten
@@ -213,7 +216,7 @@ def from_numbers(
         **facts: the other fields of `Picture`.
 
     Returns:
-        The picture.
+        The picture; its `pixels` are `Levels` where all are there, of 8 or 16 bits.
     """
     dtype = values.dtype.newbyteorder("=")
     black = 0.0 if black_level is None else black_level
@@ -235,7 +238,9 @@ def from_numbers(
     if unknown is not None and unknown.any():
         known = np.where(unknown[..., np.newaxis], np.asarray(low, dtype), values)
     if dtype.kind == "u":
-        pixels = to_unit(known, high)
+        levels = Levels(known, high)
+        whole = picture.visible is None and dtype.itemsize <= 2
+        pixels = cast("np.ndarray", levels) if whole else np.asarray(levels)
     else:
         pixels = ((known.astype(np.float64) - low) / (high - low)).astype(np.float32)
     stored = values.astype(dtype) if picture.visible is not None else None

@@ -18,7 +18,7 @@ from deepam_tf.files.formats import (
     READ_SUFFIXES,
     identify,
 )
-from deepam_tf.files.levels import to_unit
+from deepam_tf.files.levels import Levels
 from deepam_tf.files.picture import (
     DEPTHS,
     Encoding,
@@ -229,6 +229,7 @@ def open_pictures(
     max_megapixels: float = MAX_MEGAPIXELS,
     white_level: float | str | None = None,
     first_frame: bool = False,
+    as_levels: bool = False,
 ) -> Iterator[Pictures]:
     """The pictures of a file: one, the frames of an animation, or the pages of a TIFF file.
 
@@ -241,6 +242,8 @@ def open_pictures(
             type. Of floats, signed and long integers None and `"auto"` are the same: 1 for
             floats that seem to be [0, 1] plus noise, the largest number in the file for others.
         first_frame: take the first picture and leave the others.
+        as_levels: leave `pixels` of 8 and 16 bits as integers, to be written to: `Levels`, which
+            take less memory. Others, and those that are not all `visible`, are floats even so.
 
     Yields:
         What gives the pictures, as long as the block lasts.
@@ -264,6 +267,7 @@ def open_pictures(
         check_megapixels(path, reader.size, max_megapixels)
         count = 1 if first_frame else reader.count
         pictures = _decoded(path, reader, count, white_level)
+        pictures = (_with_pixels(picture, as_levels) for picture in pictures)
         first = next(pictures)
         if first_frame and reader.count > 1:
             left = reader.count - 1
@@ -273,6 +277,19 @@ def open_pictures(
                 first, notes=(*first.notes, note), duration=None, encoding=encoding
             )
         yield Pictures(path, count, first, pictures)
+
+
+def _with_pixels(picture: Picture, as_levels: bool) -> Picture:
+    """A picture whose pixels are floats, or `Levels` that can be written to."""
+    if not isinstance(picture.pixels, Levels):
+        return picture
+    if not as_levels:
+        pixels = np.asarray(picture.pixels)
+    elif picture.pixels.numbers.flags.writeable:
+        return picture
+    else:
+        pixels = picture.pixels.of(np.copy)
+    return dataclasses.replace(picture, pixels=pixels)
 
 
 def _decoded(path, reader, count: int, white_level) -> Iterator[Picture]:
@@ -295,15 +312,18 @@ def _decoded(path, reader, count: int, white_level) -> Iterator[Picture]:
 
 
 def _with_white(path: pathlib.Path, picture: Picture, white_level: float | str | None) -> Picture:
-    if picture.dtype != np.uint16 or white_level is None:
-        _check_white(path, picture.dtype, white_level, 255.0 * float(picture.pixels.max()))
+    if white_level is None:
+        return picture
+    if picture.dtype != np.uint16:
+        _check_white(path, picture.dtype, white_level, float(picture.numbers().max()))
         is_given = isinstance(white_level, float) and white_level != 255
         if not is_given or picture.dtype != np.uint8:
             return picture
-    peak = DEPTHS[np.dtype(picture.dtype)]
-    high = peak * float(picture.pixels.max())
-    _, white, note = _levels(path, picture.dtype, 0.0, round(high), white_level)
-    pixels = to_unit(picture.numbers(), white)
+    high = float(picture.numbers().max())
+    _, white, note = _levels(path, picture.dtype, 0.0, high, white_level)
+    pixels = Levels(picture.numbers(), white)
+    if not isinstance(picture.pixels, Levels):
+        pixels = np.asarray(pixels)
     notes = (*picture.notes, note) if note else picture.notes
     return dataclasses.replace(picture, pixels=pixels, white=white, notes=notes)
 

@@ -119,6 +119,7 @@ class RasterFile:
             image.load()  # the texts behind the pixels
             facts = self._facts()
             values = turned(values, _orientation(image))
+            image.close()
             yield _picture(values, facts, ())
             return
         image.load()
@@ -133,7 +134,10 @@ class RasterFile:
                 fields = {**facts, "metadata": dataclasses.replace(facts["metadata"], icc=profile)}
             if self.count > 1 and self.several == "frames":
                 fields = {**fields, "duration": float(image.info.get("duration", 0.0))}
-            yield _picture(turned(values, _orientation(image)), fields, notes)
+            values = turned(values, _orientation(image))
+            if number == count - 1:
+                image.close()  # it takes as much memory as the picture, or more
+            yield _picture(values, fields, notes)
 
     def _any_transparency(self, count: int) -> bool:
         """Whether a frame shows what is behind it: all then get alpha."""

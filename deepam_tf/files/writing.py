@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import pathlib
 import struct
@@ -87,7 +88,7 @@ def _write_pages(
 ) -> None:
     from deepam_tf.files.tiff_writer import TiffWriter
 
-    size = count * first.pixels.size * np.dtype(first.dtype).itemsize
+    size = count * math.prod(first.pixels.shape) * np.dtype(first.dtype).itemsize
     with contextlib.closing(TiffWriter(temporary, first.encoding, size, count)) as writer:
         for picture in itertools.chain([first], rest):
             with _encoding(path):

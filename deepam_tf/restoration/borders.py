@@ -14,7 +14,7 @@ import itertools
 
 import numpy as np
 
-__all__ = ["FRAME", "RIM", "has_quiet_rim", "is_quiet_strip", "with_frame"]
+__all__ = ["FRAME", "RIM", "has_quiet_rim", "is_quiet_strip", "sides", "with_frame"]
 
 FRAME = 24
 """Pixels of the frame: as far as the zeros beyond it still move a flat colour by one level."""
@@ -44,9 +44,26 @@ def has_quiet_rim(image: np.ndarray, noise_stddev: np.ndarray | None = None) -> 
     """
     level = np.zeros([1, 1, 1]) if noise_stddev is None else noise_stddev
     return any(
-        is_quiet_strip(np.rot90(image, turns)[:RIM], np.rot90(level, turns)[:RIM])
-        for turns in range(4)
+        is_quiet_strip(
+            np.rot90(image[side], turns),
+            np.rot90(level if level.shape[:2] == (1, 1) else level[side], turns),
+        )
+        for turns, side in enumerate(sides(*image.shape[:2]))
     )
+
+
+def sides(height: int, width: int) -> list[tuple[slice, slice]]:
+    """The four sides of the border of a picture of that size, each after a turn to the left.
+
+    Returns:
+        Indices of the picture; what they give lies on top when it is turned by its number.
+    """
+    return [
+        (slice(0, RIM), slice(None)),
+        (slice(None), slice(max(width - RIM, 0), None)),
+        (slice(max(height - RIM, 0), None), slice(None)),
+        (slice(None), slice(0, RIM)),
+    ]
 
 
 def is_quiet_strip(rim: np.ndarray, noise_stddev: np.ndarray) -> bool:

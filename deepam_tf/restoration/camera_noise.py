@@ -67,7 +67,7 @@ def measure_noise(
     found = estimate_noise(pixels, mask=mask)
     if found.kind == "white":
         return found
-    windows = _windows(to_three_channels(pixels), mask)
+    windows = [to_three_channels(window) for window in _windows(pixels, mask)]
     if not windows:
         return found
     gray = all(np.ptp(window, axis=-1).max() == 0 for window in windows)
@@ -142,8 +142,7 @@ def to_three_channels(pixels: np.ndarray) -> np.ndarray:
 def _windows(pixels: np.ndarray, mask: np.ndarray | None) -> list[np.ndarray]:
     """Windows spread over the picture that show something."""
     height, width, _ = pixels.shape
-    usable = np.ones([height, width], bool) if mask is None else mask.reshape(height, width) > 0
-    usable &= np.any(pixels > 0, axis=-1) & np.any(pixels < 1, axis=-1)
+    seen = None if mask is None else mask.reshape(height, width) > 0
     tops, lefts = (
         np.unique(np.linspace(0, max(size - _WINDOW, 0), 2 * count + 1)[1::2].astype(int) // 2 * 2)
         for size, count in ((height, _ROWS), (width, _COLUMNS))
@@ -151,4 +150,10 @@ def _windows(pixels: np.ndarray, mask: np.ndarray | None) -> list[np.ndarray]:
     places = [
         (slice(top, top + _WINDOW), slice(left, left + _WINDOW)) for top in tops for left in lefts
     ]
-    return [np.asarray(pixels[x], np.float32) for x in places if usable[x].mean() > 0.5]
+    windows = []
+    for place in places:
+        window = np.asarray(pixels[place], np.float32)
+        usable = np.any(window > 0, axis=-1) & np.any(window < 1, axis=-1)
+        if np.mean(usable if seen is None else usable & seen[place]) > 0.5:
+            windows.append(window)
+    return windows

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from deepam_tf.files.levels import Levels
+
 __all__ = ["check_image", "check_units", "companion"]
 
 _SIGMAS = 8.0  # no noise reaches so many standard deviations
@@ -49,11 +51,11 @@ def companion(name: str, value, shape: tuple, channels: int) -> np.ndarray:
     return x
 
 
-def check_image(image: np.ndarray, channels: int) -> None:
+def check_image(image: np.ndarray | Levels, channels: int) -> None:
     """Refuse what is no image for a model.
 
     Args:
-        image: to be `[H, W, C]`, floating, finite.
+        image: to be `[H, W, C]`, floating, finite; or `Levels`, which are.
         channels: of the model: 1, which takes colour channel by channel, or `C`.
 
     Raises:
@@ -75,6 +77,8 @@ def check_image(image: np.ndarray, channels: int) -> None:
             f"`image` must have the model's {channels} channels. "
             f"Received: image.shape={image.shape}."
         )
+    if isinstance(image, Levels):
+        return
     if not np.isfinite(image.min()) or not np.isfinite(image.max()):  # without a mask of it
         bad = int(np.size(image) - np.isfinite(image).sum())
         raise ValueError(
@@ -82,11 +86,11 @@ def check_image(image: np.ndarray, channels: int) -> None:
         )
 
 
-def check_units(image: np.ndarray, companions: dict[str, np.ndarray]) -> None:
+def check_units(image: np.ndarray | Levels, companions: dict[str, np.ndarray]) -> None:
     """Refuse what can be no picture in [0, 1] plus noise.
 
     Args:
-        image: `[H, W, C]`.
+        image: `[H, W, C]`; `Levels` are in these units.
         companions: what goes in beside it, by name.
 
     Raises:
@@ -101,7 +105,7 @@ def check_units(image: np.ndarray, companions: dict[str, np.ndarray]) -> None:
         )
     known = companions["mask"] > 0 if "mask" in companions else True
     for name, x, level in (("image", image, stddev), ("guide", companions.get("guide"), 1.0)):
-        if x is None:
+        if x is None or isinstance(x, Levels):
             continue
         where = known if name == "image" else True
         count = np.count_nonzero(np.broadcast_to(where, x.shape))

@@ -28,7 +28,7 @@ from deepam_tf.files.regions import (
     open_regions,
     write_regions,
 )
-from deepam_tf.restoration.borders import FRAME, RIM, is_quiet_strip
+from deepam_tf.restoration.borders import FRAME, is_quiet_strip, sides
 from deepam_tf.restoration.camera_noise import to_three_channels
 from deepam_tf.restoration.defaults import CAMERA_MODEL
 from deepam_tf.restoration.picture import (
@@ -249,16 +249,10 @@ def _has_quiet_rim(
     level_of: Callable[[np.ndarray], np.ndarray],
 ) -> bool:
     """See `borders.has_quiet_rim`: of the four sides of a picture that is not in memory."""
-    height, width, _ = regions.shape
-    all_rows, all_columns = slice(0, height), slice(0, width)
-    sides = (
-        (slice(0, min(RIM, height)), all_columns),
-        (all_rows, slice(max(width - RIM, 0), width)),
-        (slice(max(height - RIM, 0), height), all_columns),
-        (all_rows, slice(0, min(RIM, width))),
-    )
-    for turns, side in enumerate(sides):
-        pixels = give(regions.read(*side))
+    size = regions.shape[:2]
+    for turns, side in enumerate(sides(*size)):
+        part = (slice(*x.indices(length)[:2]) for x, length in zip(side, size, strict=True))
+        pixels = give(regions.read(*part))
         if is_quiet_strip(np.rot90(pixels, turns), np.rot90(level_of(pixels), turns)):
             return True
     return False

@@ -21,6 +21,7 @@ from deepam_tf.data.noise import (
     estimate_noise,
     estimate_poisson_gaussian,
 )
+from deepam_tf.files.levels import Levels
 from deepam_tf.files.pairs import to_channels
 from deepam_tf.files.pictures import Picture
 from deepam_tf.networks.deepam import DeepAM
@@ -164,7 +165,8 @@ def restore_picture(
         tile: see `Restorer`.
         self_ensemble: see `Restorer`.
         overwrite: whether the result may take the place of `picture.pixels`, which saves a large
-            picture's memory; what they were is lost then.
+            picture's memory; what they were is lost then. If these are `Levels`, so are those
+            of the result: clipped, and rounded as its file would have them.
         uncertainty: whether to tell how far off each value may be; of weights that have a
             head for it, see `load_uncertain`.
         on_note: called with every note as soon as there is one.
@@ -191,6 +193,11 @@ def restore_picture(
         True
     """
     check_method(method, guide, model, noise, dtype, uncertainty)
+    strength = strength if isinstance(strength, Strength) else Strength(strength, strength)
+    # Only where nothing of the picture is asked for afterwards.
+    over = overwrite and strength == Strength() and not uncertainty
+    if isinstance(picture.pixels, Levels) and not (over and guide is None):
+        picture = dataclasses.replace(picture, pixels=np.asarray(picture.pixels))
     picture = fill_hidden(picture)
     notes: list[Note] = []
 
@@ -208,7 +215,6 @@ def restore_picture(
         if doubt is not None:
             say("guide", f"{doubt}: restored without it")
             guide = None
-    strength = strength if isinstance(strength, Strength) else Strength(strength, strength)
     blind = noise == "auto" and method == "deepam" and model is None and guide is None
     found = find_noise(picture, noise, blind=blind, dtype=dtype, tile=tile)
     if found.estimated:
@@ -241,9 +247,9 @@ def restore_picture(
         )
     pixels = picture.pixels
     if model_name == CAMERA_MODEL:
-        pixels = to_three_channels(pixels)
+        pixels = to_three_channels(np.asarray(pixels) if pixels.shape[-1] == 1 else pixels)
     elif guide is None and restorer.image_channels < pixels.shape[-1] and not _is_colorful(pixels):
-        pixels = pixels[..., :1]  # three equal channels are one
+        pixels = pixels.of(_first) if isinstance(pixels, Levels) else _first(pixels)
     companions = {}
     if guide is not None:
         if not restorer.guide_channels:
@@ -258,28 +264,34 @@ def restore_picture(
         done += 1
         on_progress(done, total)
 
-    # Only where nothing of the picture is asked for afterwards.
-    over = overwrite and strength == Strength() and pixels.dtype == np.float32
     on_progress(0, total)
     stddev = None
-    if uncertainty:
+    if isinstance(pixels, Levels):
+        restored = pixels if pixels.numbers.flags.writeable else pixels.of(np.copy)
+        restorer.in_place(restored, noise_stddev=level, on_tile=on_tile)
+    elif uncertainty:
         restored, stddev = restorer.with_stddev(
             pixels, noise_stddev=level, on_tile=on_tile, **companions
         )
         # Of gray made of colour: as if the errors of the three were equal, no less than it is.
         stddev = to_channels(stddev, picture.pixels.shape[-1])
     else:
+        over = over and pixels.dtype == np.float32 and pixels.flags.writeable
         restored = strength.apply(
             pixels,
             lambda factor: restorer(
                 pixels,
                 noise_stddev=None if level is None else factor * level,
                 on_tile=on_tile,
-                out=pixels if over and pixels.flags.writeable else None,
+                out=pixels if over else None,
                 **companions,
             ),
         )
-    restored = to_channels(restored, picture.pixels.shape[-1])
+    count = picture.pixels.shape[-1]
+    if isinstance(restored, Levels):  # three equal channels again
+        restored = restored.of(lambda x: np.repeat(x, count // x.shape[-1], axis=-1))
+    else:
+        restored = to_channels(restored, count)
     return RestoredPicture(
         dataclasses.replace(picture, pixels=restored), found, model_name, tuple(notes), stddev
     )
@@ -445,6 +457,11 @@ def _is_colorful(pixels: np.ndarray) -> bool:
         np.any(pixels[row : row + _ROWS, :, :1] != pixels[row : row + _ROWS, :, 1:])
         for row in range(0, len(pixels), _ROWS)
     )
+
+
+def _first(pixels: np.ndarray) -> np.ndarray:
+    """One of three equal channels, which are one."""
+    return pixels[..., :1]
 
 
 def _say_range(name: str, noise: Noise, say: Callable[[str, str], None]) -> None:

@@ -6,10 +6,12 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
+from deepam_tf.files.levels import Levels, to_unit
 from deepam_tf.networks.deepam import DeepAM
 from deepam_tf.restoration.borders import FRAME, has_quiet_rim, with_frame
 from deepam_tf.restoration.checks import check_image, check_units, companion
@@ -180,6 +182,33 @@ class Restorer:
         self._into(out, image, companions, on_tile, overwritten=overwritten)
         return out
 
+    def in_place(
+        self,
+        levels: Levels,
+        *,
+        noise_stddev: float | np.ndarray | None = None,
+        on_tile: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Restore the integers of a file where they are, for pictures that fill the memory.
+
+        Args:
+            levels: `[H, W, C]`; they become what `__call__` gives of them, rounded and clipped.
+            noise_stddev: see `__call__`.
+            on_tile: see `__call__`.
+
+        Raises:
+            ValueError: see `__call__`.
+
+        Example:
+            >>> restorer = deepam_tf.Restorer(deepam_tf.DeepAM(1, filters=4, depth=3))
+            >>> numbers = np.zeros([20, 30, 3], np.uint8)
+            >>> restorer.in_place(deepam_tf.files.levels.Levels(numbers))
+            >>> numbers.shape
+            (20, 30, 3)
+        """
+        levels, companions = self._checked(levels, noise_stddev, None, None)
+        self._into(levels, levels, companions, on_tile, overwritten=True)
+
     def _wants_frame(self, image: np.ndarray, companions: dict[str, np.ndarray]) -> bool:
         return self.sees_border and has_quiet_rim(image, companions.get("noise_stddev"))
 
@@ -188,8 +217,10 @@ class Restorer:
         if not self._wants_frame(image, companions):
             self._in_windows(out, image, companions, on_tile, **options)
             return
-        framed = with_frame(image)
-        result = np.empty((*framed.shape[:2], *out.shape[2:]), np.float32)
+        framed = image.of(with_frame) if isinstance(image, Levels) else with_frame(image)
+        result = framed
+        if not isinstance(framed, Levels):
+            result = np.empty((*framed.shape[:2], *out.shape[2:]), np.float32)
         companions = {
             name: x if x.shape[:2] == (1, 1) else with_frame(x) for name, x in companions.items()
         }
@@ -203,7 +234,9 @@ class Restorer:
                 on_tile()
 
         self._in_windows(result, framed, companions, on_framed_tile, **options)
-        out[...] = result[FRAME:-FRAME, FRAME:-FRAME]
+        for row in range(0, len(out), FRAME):  # of a large picture all of it may be too much
+            stop = min(row + FRAME, len(out))
+            out[row:stop] = result[row + FRAME : stop + FRAME, FRAME:-FRAME]
         for _ in range(left):
             on_tile()
 
@@ -212,7 +245,9 @@ class Restorer:
     ) -> None:
         if self._engine.has_holes:
             out[...] = self._mean(
-                lambda *moved: self._by_iterations(*moved, on_tile, uncertain), image, companions
+                lambda *moved: self._by_iterations(*moved, on_tile, uncertain),
+                np.asarray(image),
+                companions,
             )
             return
         batch = image.shape[-1] // self.image_channels
@@ -220,9 +255,14 @@ class Restorer:
         pixels = len(windows) * math.prod(windows[0].shape) * batch
         run = self._engine.run_uncertain if uncertain else self._run_for(pixels)
         restore_window = functools.partial(self._restored, run)
-        for strip, window in strips(image, windows, overwritten=overwritten):
+        is_levels = isinstance(image, Levels)
+        numbers = image.numbers if is_levels else image
+        for strip, window in strips(numbers, windows, overwritten=overwritten):
             here = _cut(companions, window)
-            result = self._mean(restore_window, strip[:, window.read[1]], here)
+            seen = strip[:, window.read[1]]
+            result = self._mean(
+                restore_window, to_unit(seen, image.white) if is_levels else seen, here
+            )
             out[window.kept] = result[window.inside]
             on_tile()
 
@@ -385,10 +425,10 @@ class Restorer:
                     restored[i][...] = self._as_image(result, shape)
         return restored
 
-    def _checked(self, image, noise_stddev, guide, mask) -> tuple[np.ndarray, dict]:
+    def _checked(self, image, noise_stddev, guide, mask) -> tuple[Any, dict]:
         """An image and what goes into the model beside it."""
         given = {"noise_stddev": noise_stddev, "guide": guide, "mask": mask}
-        image = np.asarray(image)
+        image = image if isinstance(image, Levels) else np.asarray(image)
         check_image(image, self.image_channels)
         companions = {
             name: companion(name, value, image.shape, self._companions[name])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import sysconfig
+import threading
+import time
 
 import cv2
 import numpy as np
@@ -15,7 +18,7 @@ from PIL import Image
 
 import deepam_tf
 from deepam_tf import cli, image_io
-from deepam_tf.cli import parser
+from deepam_tf.cli import denoise, parser
 from deepam_tf.files.stddev_maps import read_stddev
 from deepam_tf.restoration import picture
 from deepam_tf.restoration.pretrained import load_pretrained
@@ -181,6 +184,72 @@ def test_inputs_of_one_name_do_not_replace_each_other(tmp_path, capsys, scene):
     assert code == 1
     assert "1 of 2 restored" in out
     assert "another input" in err
+
+
+def test_a_picture_is_read_and_written_while_another_is_computed(
+    tmp_path, capsys, scene, monkeypatch
+):
+    """The first waits, as it is computed, for the second to be read: alone it would not be."""
+    for name in ("a.png", "b.png", "c.png"):
+        cv2.imwrite(str(tmp_path / name), scene)
+    read, at_once = threading.Event(), []
+    open_pictures, restore_picture = image_io.open_pictures, picture.restore_picture
+
+    def opened(path, **options):
+        if path.name == "b.png":
+            read.set()
+        return open_pictures(path, **options)
+
+    def restored(*args, **options):
+        at_once.append(1)
+        assert sum(at_once) == 1
+        assert read.wait(30)
+        result = restore_picture(*args, **options)
+        at_once.append(-1)
+        return result
+
+    monkeypatch.setattr(image_io, "open_pictures", opened)
+    monkeypatch.setattr(denoise, "restore_picture", restored)
+    code, out, err = in_process(capsys, "denoise", tmp_path, tmp_path / "out", "--sigma", 25)
+    assert code == 0, err
+    assert "3 of 3 restored" in out
+
+
+def test_an_interrupted_folder_ends_at_once_and_leaves_nothing_half_written(tmp_path, rng):
+    for number in range(6):
+        noisy = rng.integers(0, 256, (400, 400), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), noisy)
+    order = ["denoise", tmp_path, tmp_path / "out", "--sigma", "25", "--tile", "64"]
+    command = subprocess.Popen(
+        [COMMAND, *map(str, order)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "out" / "0.png").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    command.send_signal(signal.SIGINT)
+    _, err = command.communicate(timeout=60)
+    assert command.returncode == 130
+    assert "Traceback" not in err
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert "0.png" in left
+    assert len(left) < 6
+    for name in left:
+        assert image_io.read(tmp_path / "out" / name).pixels.shape == (400, 400, 1)
+
+
+def test_deviations_of_two_pictures_do_not_replace_each_other(tmp_path, capsys, scene):
+    """In the tree of the results; where two have one name, the second is refused."""
+    folder, stds = tmp_path / "in", tmp_path / "stds"
+    for name in ("a.png", "a.tiff", "x/a.png"):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        cv2.imwrite(str(folder / name), scene)
+    order = ["denoise", folder, tmp_path / "out", "--recursive", "--sigma", 25, "--force"]
+    code, out, err = in_process(capsys, *order, "--uncertainty", stds)
+    assert code == 1
+    assert "2 of 3 restored" in out
+    assert f"{folder / 'a.tiff'}: another input of this name went to {stds / 'a.png'}" in err
+    assert (stds / "a.png").exists()
+    assert (stds / "x" / "a.png").exists()
 
 
 def test_nothing_is_overwritten_without_force(tmp_path, capsys, scene):

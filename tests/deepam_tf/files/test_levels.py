@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepam_tf.files.levels import from_unit, to_unit
+from deepam_tf.files.levels import Levels, from_unit, to_unit
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,25 @@ def test_floats_and_signed_integers_have_no_white():
             to_unit(np.zeros(3, dtype))
         with pytest.raises(TypeError, match="unsigned"):
             from_unit(np.zeros(3), dtype)
+
+
+@pytest.mark.parametrize(("dtype", "white"), [("u1", None), ("u2", None), ("u2", 4095)])
+def test_levels_are_read_and_written_as_their_floats(rng, dtype, white):
+    numbers = rng.integers(0, (white or np.iinfo(dtype).max) + 1, [9, 7, 3]).astype(dtype)
+    levels, floats = Levels(numbers.copy(), white), to_unit(numbers, white)
+    assert (levels.shape, levels.ndim, levels.dtype, len(levels)) == (
+        floats.shape,
+        floats.ndim,
+        floats.dtype,
+        len(floats),
+    )
+    np.testing.assert_array_equal(np.asarray(levels), floats)
+    np.testing.assert_array_equal(levels[2:5, ::-1], floats[2:5, ::-1])
+    levels[1:3] = floats[4:6] + 0.3 / (white or np.iinfo(dtype).max)  # less than half a level
+    np.testing.assert_array_equal(levels.numbers[1:3], numbers[4:6])
+    np.testing.assert_array_equal(levels.of(np.fliplr)[:], np.fliplr(levels))
+
+
+def test_floats_are_no_levels():
+    with pytest.raises(TypeError, match=r"unsigned integers. Received: dtype=float32"):
+        Levels(np.zeros([2, 2, 1], np.float32))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import concurrent.futures
 
+import cv2
 import numpy as np
 import pytest
 
 import deepam_tf
 from deepam_tf.data.noise import PoissonGaussian
+from deepam_tf.files.levels import Levels, from_unit, to_unit
 from deepam_tf.files.pictures import Picture
 from deepam_tf.restoration import picture as module
 
@@ -222,3 +224,41 @@ def test_strength_scales_the_level_that_is_told(gray):
     np.testing.assert_array_equal(unchanged.pixels, gray.pixels)
     with pytest.raises(ValueError, match=r"`strength`.*Received"):
         deepam_tf.restore_picture(gray, noise=0.1, strength=0.5, model="denoise_gray_s25")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("gray", {}),
+        ("color", {}),
+        ("three equal channels", {}),
+        ("camera", {}),
+        ("gray camera", {}),
+        ("color", {"strength": 0.5}),
+        ("color", {"noise": PoissonGaussian(0.01, 1e-4)}),
+        ("color", {"method": "tv", "noise": 0.1}),
+    ],
+)
+def test_integers_give_what_floats_give(rng, kind, options):
+    channels = 1 if kind.startswith("gray") else 3
+    pixels = noisy(rng, 0.1, 1 if kind == "three equal channels" else channels)
+    if "camera" in kind:  # of several pixels
+        pixels += 3 * (cv2.blur(pixels, (3, 3)).reshape(pixels.shape) - pixels)
+    numbers = from_unit(np.repeat(pixels, channels // pixels.shape[-1], axis=-1), np.uint8)
+    floats = deepam_tf.restore_picture(Picture(to_unit(numbers), None, numbers.dtype), **options)
+    for writeable in (False, True):
+        given = numbers.copy()
+        given.flags.writeable = writeable
+        result = deepam_tf.restore_picture(
+            Picture(Levels(given), None, numbers.dtype), overwrite=True, **options
+        )
+        assert (result.model_name, result.noise) == (floats.model_name, floats.noise)
+        np.testing.assert_array_equal(result.picture.numbers(), floats.picture.numbers())
+
+
+def test_integers_stay_without_leave_to_overwrite(rng):
+    numbers = from_unit(noisy(rng, 0.1, 3), np.uint8)
+    given = Picture(Levels(numbers.copy()), None, numbers.dtype)
+    result = deepam_tf.restore_picture(given, noise=0.1)
+    np.testing.assert_array_equal(given.numbers(), numbers)
+    assert isinstance(result.picture.pixels, np.ndarray)

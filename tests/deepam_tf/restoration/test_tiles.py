@@ -11,6 +11,7 @@ import tensorflow as tf
 import deepam_tf
 from deepam_tf.cli.demo import PICTURE
 from deepam_tf.data.degradations import benchmark_noise
+from deepam_tf.files.levels import Levels, from_unit, to_unit
 from deepam_tf.restoration import engine, tiles, windows
 
 NAME = "denoise_gray_s25"
@@ -402,3 +403,22 @@ def test_noise_level_goes_where_it_is_wanted(told, model):
         deepam_tf.restore(told, np.zeros((9, 9, 1)))
     with pytest.raises(ValueError, match=r"is not taken by.*Received"):
         deepam_tf.restore(model, np.zeros((9, 9, 1)), noise_stddev=0.1)
+
+
+@pytest.mark.parametrize("flat", [False, True], ids=["noisy rim", "quiet rim"])
+@pytest.mark.parametrize(("dtype", "white"), [("u1", None), ("u2", 4095)])
+def test_integers_are_restored_in_their_place(model, rng, flat, dtype, white):
+    """The same as of their floats, rounded: in windows, and with a frame around a quiet rim."""
+    scene = np.full([70, 90, 3], 0.6)
+    scene[20:50, 30:60] = 0.2
+    noise = 25 / 255 * rng.normal(size=scene.shape)
+    if flat:
+        noise[:9] = 0
+    numbers = from_unit(scene + noise, dtype, white)
+    restorer = deepam_tf.Restorer(model, tile=24, overlap=8)
+    assert restorer.count_tiles(70, 90) > 1
+    restored = from_unit(restorer(to_unit(numbers, white)), dtype, white)
+    calls = []
+    restorer.in_place(Levels(numbers, white), on_tile=lambda: calls.append(1))
+    assert len(calls) == restorer.count_tiles(70, 90, 3)
+    np.testing.assert_array_equal(numbers, restored)
