@@ -6,7 +6,9 @@ step `n` sees the very crops it would have seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import collections
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,15 @@ import tensorflow as tf
 
 from deepam_tf.data.streams import PictureStream
 
-__all__ = ["augment", "crop_drawer", "random_crops", "same_dtype", "sample_seeds", "uniform_int"]
+__all__ = [
+    "augment",
+    "crop_drawer",
+    "numbered",
+    "random_crops",
+    "same_dtype",
+    "sample_seeds",
+    "uniform_int",
+]
 
 
 def augment(images: tf.Tensor, choice: tf.Tensor) -> tf.Tensor:
@@ -118,17 +128,18 @@ def _streamed(
     stream: PictureStream, observe: Callable, crop_size: int, seed: int, first_sample: int
 ) -> tf.data.Dataset:
     """Samples of a stream, from that number on."""
+    group_at = _Numbered(lambda: stream.groups(crop_size, seed, first_sample))
 
-    def loaded():
-        for group in stream.groups(crop_size, seed, first_sample):
-            # Nothing is kept here: what is yielded is held by the pipeline alone.
-            yield (
-                tuple(stream.load(group)),
-                stream.sizes[group.numbers],
-                group.numbers,
-                group.first,
-                group.end,
-            )
+    def loaded(number: int):
+        group = group_at(number)
+        # Nothing is kept here: what is returned is held by the pipeline alone.
+        return (
+            tuple(stream.load(group)),
+            stream.sizes[group.numbers],
+            group.numbers,
+            group.first,
+            group.end,
+        )
 
     signature = (
         tuple(tf.TensorSpec([None], dtype) for dtype in stream.dtypes),
@@ -137,7 +148,7 @@ def _streamed(
         tf.TensorSpec([], tf.int64),
         tf.TensorSpec([], tf.int64),
     )
-    groups = tf.data.Dataset.from_generator(loaded, output_signature=signature).prefetch(1)
+    groups = numbered(loaded, signature).prefetch(1)
 
     def samples(values, shapes, numbers, first, end):
         starts = tf.cumsum(tf.reduce_prod(shapes, axis=1), exclusive=True)
@@ -155,6 +166,69 @@ def _streamed(
         return tf.data.Dataset.range(first, end).map(sample, num_parallel_calls=tf.data.AUTOTUNE)
 
     return groups.flat_map(samples)
+
+
+def numbered(
+    function: Callable[[int], Any], signature: Any, *, count: int = np.iinfo(np.int64).max
+) -> tf.data.Dataset:
+    """What a Python function gives of 0, 1, 2 and so on, as a pipeline.
+
+    Not `tf.data.Dataset.from_generator`: with it TensorFlow has the process give memory back to
+    the system at every turn (`mallopt`), for good, and a training step then takes up to twice as
+    long.
+
+    Args:
+        function: of a number.
+        signature: `tf.TensorSpec` of what it gives, in the same structure.
+        count: how often it is called.
+
+    Returns:
+        The pipeline; the function is called for one number after the other.
+
+    Example:
+        >>> from deepam_tf.data.crops import numbered
+        >>> squares = numbered(lambda i: np.int64(i * i), tf.TensorSpec([], tf.int64), count=4)
+        >>> [int(x) for x in squares]
+        [0, 1, 4, 9]
+    """
+    specs = tf.nest.flatten(signature)
+
+    def values_of(number: np.ndarray) -> list[np.ndarray]:
+        values = tf.nest.flatten(function(int(number)))
+        return [
+            np.asarray(x, spec.dtype.as_numpy_dtype) for x, spec in zip(values, specs, strict=True)
+        ]
+
+    def call(number: tf.Tensor):
+        values = tf.numpy_function(values_of, [number], [spec.dtype for spec in specs])
+        values = values if isinstance(values, (list, tuple)) else [values]
+        shaped = [tf.ensure_shape(x, spec.shape) for x, spec in zip(values, specs, strict=True)]
+        return tf.nest.pack_sequence_as(signature, shaped)
+
+    return tf.data.Dataset.range(count).map(call)
+
+
+class _Numbered:
+    """The items of an iterator by their number; those of the last turns, or it begins anew.
+
+    Several pipelines may read them, from several threads.
+    """
+
+    def __init__(self, begin: Callable[[], Iterator[Any]]) -> None:
+        self._begin, self._lock = begin, threading.Lock()
+        self._items = begin()
+        self._count = 0
+        self._last: collections.deque[Any] = collections.deque(maxlen=4)
+
+    def __call__(self, number: int) -> Any:
+        with self._lock:
+            if number < self._count - len(self._last):
+                self._items, self._count = self._begin(), 0
+                self._last.clear()
+            while self._count <= number:
+                self._last.append(next(self._items))
+                self._count += 1
+            return self._last[number - self._count]
 
 
 class _Store:

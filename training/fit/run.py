@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepam_tf import DeepAM
+from deepam_tf.data.crops import numbered
 from deepam_tf.files.atomic import whole_file
 from training.configuration import run_folder
 from training.configuration.config import TrainingConfig
@@ -184,20 +185,16 @@ def _validation(
     if not validation.items:
         return None
 
-    def pairs():
-        for number, item in enumerate(validation.items):
-            inputs, *rest = task.observe(item, config.data, number)
-            if task.contrast is not None:
-                inputs["contrast"] = np.full(
-                    [1, 1, 1, 1], task.contrast(item, examples), np.float32
-                )
-            yield trainer.spread(inputs, *({"restored": array} for array in rest))
+    def observed(number: int):
+        item = validation.items[number]
+        inputs, *rest = task.observe(item, config.data, number)
+        if task.contrast is not None:
+            inputs["contrast"] = np.full([1, 1, 1, 1], task.contrast(item, examples), np.float32)
+        return trainer.spread(inputs, *({"restored": array} for array in rest))
 
     def specification(array):
         size = [1, 1] if array.shape[1:3] == (1, 1) else [None, None]
         return tf.TensorSpec([array.shape[0], *size, *array.shape[3:]], tf.float32)
 
-    signature = tf.nest.map_structure(specification, next(pairs()))
-    dataset = tf.data.Dataset.from_generator(pairs, output_signature=signature)
-    # Keras 3.15 counts one batch too many where it is not told how many there are.
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(validation)))
+    signature = tf.nest.map_structure(specification, observed(0))
+    return numbered(observed, signature, count=len(validation))
