@@ -35,7 +35,7 @@ from training.data.tasks import find_task
 from training.evaluation.depth import score
 from training.evaluation.scores import print_whole, provenance, write_csv
 
-__all__ = ["Figure", "main", "measure"]
+__all__ = ["Figure", "main", "measure", "middle"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
         with rich.progress.Progress(transient=True) as progress:
             task = progress.add_task("frames", total=len(chosen) * len(args.scales))
             for frame, (depth, guide) in zip(chosen.names, chosen.items, strict=True):
-                depth, guide = (_middle(x, args.crop) for x in (depth, guide))
+                depth, guide = (middle(x, args.crop) for x in (depth, guide))
                 truth = to_unit(depth[..., 0], white=np.iinfo(depth.dtype).max / 255)
                 guide = to_unit(guide)
                 for scale in args.scales:
@@ -214,7 +214,8 @@ def _load(name: str) -> deepam_tf.DeepAM:
     return deepam_tf.load_pretrained(name)
 
 
-def _middle(image: np.ndarray, crop: list[int] | None) -> np.ndarray:
+def middle(image: np.ndarray, crop: list[int] | None) -> np.ndarray:
+    """The middle of an image `[H, W, ...]`, of that height and width at most; None: all of it."""
     if crop is None:
         return image
     top, left = (

@@ -225,6 +225,12 @@ def _add_sample_options(parser: argparse._ActionsContainer) -> None:
         help="whether a pixel that was measured comes out as measured (yes)",
     )
     parser.add_argument(
+        "--denoise-depth",
+        action="store_true",
+        help="first take the noise of the sensor, which is estimated and shown, out of the "
+        "samples: of structured light, stereo, time of flight",
+    )
+    parser.add_argument(
         "--hole-value",
         type=float,
         action="append",

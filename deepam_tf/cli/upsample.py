@@ -24,8 +24,9 @@ from deepam_tf.files.depth_maps import check_writable_depth, read_depth, write_d
 from deepam_tf.files.levels import to_unit
 from deepam_tf.files.stddev_maps import check_writable_stddev, write_stddev
 from deepam_tf.networks.deepam import DeepAM
-from deepam_tf.restoration.defaults import DEPTH_MODEL, DEPTH_TOLERANCE
+from deepam_tf.restoration.defaults import DEPTH_MODEL, DEPTH_TOLERANCE, SENSOR_MODEL
 from deepam_tf.restoration.depth import (
+    denoise_depth,
     restore_observation,
     restore_observation_with_stddev,
     suitable_weights,
@@ -99,8 +100,12 @@ def upsample_files(
     )
     notes += said
     guide, scale = _fitting_guide(args, depth.values, guide)
+    load = load or load_pretrained
+    samples = depth.values
+    if args.denoise_depth:
+        samples = _without_noise(args, depth.values, valid, guide, load, notes)
     observation = observe(
-        depth.values,
+        samples,
         guide.shape[:2],
         scale=scale,
         offset=args.offset,
@@ -114,7 +119,6 @@ def upsample_files(
     if uncertain:
         model = load_uncertain(args.model or DEPTH_MODEL, dtype=args.dtype)
     else:
-        load = load or load_pretrained
         model = load(args.model or suitable_weights(observation), dtype=args.dtype)
     restorer = Restorer(model, tile=args.tile)
     restore = restore_observation_with_stddev if uncertain else restore_observation
@@ -158,6 +162,32 @@ def upsample_files(
         "holes_percent": round(holes, 3),
         "model": model.name if args.model is None else args.model,
     }
+
+
+def _without_noise(
+    args: argparse.Namespace,
+    depth: np.ndarray,
+    valid: np.ndarray,
+    guide: np.ndarray,
+    load: Callable[..., DeepAM],
+    notes: list[str],
+) -> np.ndarray:
+    """The samples without the noise of their sensor, on their own grid."""
+    if depth.shape == guide.shape[:2] and args.scale is not None and max(as_pair(args.scale)) > 1:
+        raise ValueError(
+            f"{args.depth}: `--denoise-depth` is for samples as a sensor gave them. Received: a "
+            "map as large as its guide, which --scale takes for an upsampled one. Leave one out."
+        )
+    restorer = Restorer(load(SENSOR_MODEL, dtype=args.dtype), tile=args.tile)
+    small = cv2.resize(guide, depth.shape[::-1], interpolation=cv2.INTER_AREA)
+    small = small.reshape(*depth.shape, guide.shape[-1])
+    denoised, noise = denoise_depth(restorer, depth, small, valid=valid)
+    low, high = np.quantile(depth[valid], [0.02, 0.98])
+    notes.append(
+        f"noise of the sensor estimated, {noise.stddev(low):.2g} at {low:g}, "
+        f"{noise.stddev(high):.2g} at {high:g}; removed"
+    )
+    return denoised
 
 
 def _without_doubtful(args, restored, stddev, observation: Observation, model) -> np.ndarray:

@@ -6,9 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from deepam_tf.data.camera import CameraSimulator
+from deepam_tf.data.depth_camera import DepthCameraSimulator
 
 __all__ = [
     "CameraSimulator",
+    "DepthCameraSimulator",
     "add_gaussian_noise",
     "benchmark_noise",
     "recorrupt",

@@ -58,6 +58,7 @@ __all__ = [
 MISSED = 0.01
 """Of the largest value of all depth maps: error from where on interpolation is wrong."""
 
+_TOLD_ERROR = 0.25  # of the level of a depth camera's noise, the width of a log-normal factor
 _SMOOTH_RATE = 1 / 300  # of a crop's pixels
 # From sigma 15 to 50 the RMSE of `denoise_gray` on BSD68 grows as the power 0.51 of sigma.
 _ERROR_GROWTH = 0.5
@@ -66,6 +67,7 @@ _ERROR_GROWTH = 0.5
 _ESTIMATE_ERRORS, _GROSS_RATE = (0.3, 0.8), 0.4
 _FALSE_RATE, _MEAN_FALSE = 0.3, 3 / 255
 _LEAST_LEVEL, _UNIT_LEVEL = 3 / 255, 35 / 255  # bounds the weight of clean crops; has weight 1
+_LEAST_DEPTH_LEVEL, _UNIT_DEPTH_LEVEL = 0.001, 0.02  # the same of depth maps
 
 
 def crop_sources(
@@ -323,6 +325,7 @@ def depth_crops(
     candidates: int = 1,
     missed: float = MISSED,
     vary_samples: bool = False,
+    camera: degradations.DepthCameraSimulator | None = None,
     contrast: bool = False,
     seed: int = 0,
     first_batch: int = 0,
@@ -346,6 +349,9 @@ def depth_crops(
             map's own range it would call noise an edge where little happens.
         vary_samples: whether samples lie on any grid and are made in any way, see
             `sampling.observe_coarse`.
+        camera: what measures every pixel of the crop, in the place of a coarse observation; its
+            noise is told, as `"noise_stddev"`, `[B, crop_size, crop_size, 1]`, wrong by a
+            quarter as estimates are, and crops weigh less the more noise they have.
         contrast: whether to add the input `"contrast"`, what 1 in a crop is of that value.
         seed: seed of every random choice.
         first_batch: number of the first batch, to go on where a run stopped.
@@ -391,16 +397,25 @@ def depth_crops(
         depth = (tf.cast(depth, tf.float32) - low) / (high - low)
         inverted = uniform_int(tf.random.fold_in(seed, 1), 2) == 1
         depth = tf.where(inverted, 1.0 - depth, depth) * valid
-        image, mask = observe_coarse(
-            depth, valid, scales, tf.random.fold_in(seed, 2), vary=vary_samples
-        )
+        told, weight = {}, valid[..., 0]
+        if camera is None:
+            image, mask = observe_coarse(
+                depth, valid, scales, tf.random.fold_in(seed, 2), vary=vary_samples
+            )
+        else:
+            image, mask, stddev = camera(depth, valid, tf.random.fold_in(seed, 2))
+            error = tf.random.stateless_normal([], tf.random.fold_in(seed, 3))
+            told = {"noise_stddev": tf.minimum(stddev * tf.exp(_TOLD_ERROR * error), 1.0)}
+            level = tf.reduce_mean(stddev)
+            weight *= ((level + _LEAST_DEPTH_LEVEL) / _UNIT_DEPTH_LEVEL) ** -_ERROR_GROWTH
         inputs = {
             "image": image,
             "mask": mask,
             "guide": tf.image.convert_image_dtype(guide, tf.float32),
+            **told,
             "contrast": tf.reshape((high - low) / float(largest), [1, 1, 1]),
         }
-        return inputs, {"restored": depth}, {"restored": valid[..., 0]}
+        return inputs, {"restored": depth}, {"restored": weight}
 
     batches = random_crops(
         parts,

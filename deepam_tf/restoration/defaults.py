@@ -11,11 +11,14 @@ __all__ = [
     "FUSION_MODEL",
     "GRAY_MODEL",
     "LEAST_SIDE",
+    "SENSOR_MODEL",
 ]
 
 GRAY_MODEL, COLOR_MODEL, CAMERA_MODEL = "denoise_gray", "denoise_color", "denoise_camera"
 DEPTH_MODEL, ANY_SCALE_MODEL = "upsample_depth", "upsample_depth_scales"
 FUSION_MODEL = "fuse_nir"
+SENSOR_MODEL = "denoise_depth"
+"""Takes the noise of a depth sensor out of its maps."""
 DEPTH_TOLERANCE = 0.01
 """Of a depth map's range: how near the truth a confident value lies."""
 LEAST_SIDE = 32

@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from deepam_tf.depth.consistency import project_to_samples
 from deepam_tf.depth.grids import Scale
+from deepam_tf.depth.holes import find_strays, value_range
+from deepam_tf.depth.noise import DepthNoise, estimate_depth_noise
 from deepam_tf.depth.observation import Observation, observe
 from deepam_tf.depth.planes import clamp_to_samples, snap_to_planes
 from deepam_tf.restoration.defaults import ANY_SCALE_MODEL, DEPTH_MODEL
@@ -16,6 +18,7 @@ from deepam_tf.restoration.pretrained import pretrained_card
 from deepam_tf.restoration.tiles import Restorer
 
 __all__ = [
+    "denoise_depth",
     "restore_observation",
     "restore_observation_with_stddev",
     "suitable_weights",
@@ -203,3 +206,62 @@ def upsample_depth(
         confidence=confidence,
     )
     return restore_observation(restorer, observation, guide, snap=snap, keep=keep, on_tile=on_tile)
+
+
+def denoise_depth(
+    restorer: Restorer,
+    depth: np.ndarray,
+    guide: np.ndarray,
+    *,
+    valid: np.ndarray | None = None,
+    noise: DepthNoise | None = None,
+    on_tile: Callable[[], object] = lambda: None,
+) -> tuple[np.ndarray, DepthNoise]:
+    """Take the noise of a sensor out of its depth map, guided by a picture on the same grid.
+
+    Args:
+        restorer: of a model with a one-channel image, a guide, a mask and a noise level, such as
+            the weights `denoise_depth`.
+        depth: `[h, w]`, any unit in which near things have small values, or disparities.
+        guide: `[h, w, G]` floating, in [0, 1].
+        valid: `[h, w]`, False in holes; NaN is one anyway.
+        noise: what its noise is, in the unit of the map; by default it is estimated, see
+            `depth.noise.estimate_depth_noise`.
+        on_tile: called after each tile, for a progress bar.
+
+    Returns:
+        `[h, w]` floating, in the unit of the map, without holes; and the noise.
+
+    Raises:
+        ValueError: if `depth` is no map, or too small to tell its noise; see `Restorer`.
+
+    Example:
+        >>> model = deepam_tf.DeepAM(
+        ...     1, filters=4, depth=6, guide_channels=3, mask=True, noise_level=True
+        ... )
+        >>> depth = 800.0 + np.random.default_rng(0).normal(size=[24, 32])
+        >>> guide = np.zeros([24, 32, 3], np.float32)
+        >>> denoised, _ = deepam_tf.restoration.depth.denoise_depth(
+        ...     deepam_tf.Restorer(model), depth, guide
+        ... )
+        >>> denoised.shape
+        (24, 32)
+    """
+    depth = np.asarray(depth)
+    known = np.isfinite(depth) if valid is None else np.isfinite(depth) & np.asarray(valid, bool)
+    if noise is None:
+        noise = estimate_depth_noise(depth, known)
+    values = np.where(known, depth, 0.0).astype(np.float64)
+    known &= ~find_strays(values, known)
+    low, high = value_range(values, known)
+    values = np.where(known, values, low)
+    unit = high - low
+    restored = restorer(
+        ((values - low) / unit).astype(np.float32)[..., np.newaxis] * known[..., np.newaxis],
+        guide=guide,
+        mask=known[..., np.newaxis].astype(np.float32),
+        noise_stddev=np.minimum(noise.stddev(values) / unit, 1.0)[..., np.newaxis],
+        on_tile=on_tile,
+    )
+    restored = low + unit * restored[..., 0].astype(np.float64)
+    return restored.astype(np.result_type(depth.dtype, np.float32)), noise

@@ -182,6 +182,22 @@ RECIPES["upsample_depth_scales"] = replace(
         "schedule.warmup_steps": 50,
     },
 )
+RECIPES["denoise_depth"] = replace(
+    # Depth maps as a simulated sensor measures them, restored on their own grid.
+    RECIPES["upsample_depth"],
+    {
+        "data.task": "depth_sensor",
+        "data.candidates": 1,
+        "data.crop_size": 96,
+        "data.batch_size": 6,
+        "model.filters": 48,
+        "model.depth": 8,
+        "run.loss": "l1",
+        "run.dtype": "float32",
+        "run.num_steps": 5000,
+        "run.steps_per_epoch": 500,
+    },
+)
 RECIPES["fuse_nir"] = replace(
     # The same for colour guided by near infrared.
     RECIPES["denoise_gray"],

@@ -240,6 +240,10 @@ def _depth_figures(folder: pathlib.Path, restorer: Restorer, values: Data) -> Fi
     }
 
 
+def _sensor_figures(folder: pathlib.Path, restorer: Restorer, values: Data) -> Figures:
+    return {"": depth.sensor_figures(folder, restorer, border=values.border)}
+
+
 def _read_image(paths: Paths, values: Data):
     return data.load_image(paths[0], values.image_channels)
 
@@ -288,6 +292,17 @@ def _depth_crops(examples: Examples, config: TrainingConfig, first_batch: int):
         scale=config.data.scale,
         candidates=config.data.candidates,
         vary_samples=config.data.vary_samples,
+        contrast=True,
+        **_drawn(config, first_batch),
+    )
+
+
+def _sensor_crops(examples: Examples, config: TrainingConfig, first_batch: int):
+    return data.depth_crops(
+        examples.source(),
+        scale=1,
+        candidates=config.data.candidates,
+        camera=degradations.DepthCameraSimulator(),
         contrast=True,
         **_drawn(config, first_batch),
     )
@@ -364,18 +379,41 @@ def _coarse(item, values: Data, number: int):
     del number  # nothing is random
     map_, guide = item
     map_, known = map_[..., 0], map_[..., 0] > 0
-    limits = value_range(map_, known)
     observation = observe(
-        map_, map_.shape, scale=values.validation_scale, valid=known, limits=limits
+        map_,
+        map_.shape,
+        scale=values.validation_scale,
+        valid=known,
+        limits=value_range(map_, known),
     )
     inputs = {
         "image": observation.image[np.newaxis],
         "mask": observation.mask[np.newaxis],
         "guide": _unit(guide),
     }
-    unit = (map_.astype(np.float32) - limits[0]) / (limits[1] - limits[0]) * known
-    unit = unit.astype(np.float32)
-    return inputs, unit[np.newaxis, ..., np.newaxis], known[np.newaxis].astype(np.float32)
+    return inputs, *_true_map(item)
+
+
+def _true_map(item) -> tuple[np.ndarray, np.ndarray]:
+    """A depth map in its unit, `[1, H, W, 1]`, and where it is known, `[1, H, W]`."""
+    map_ = item[0][..., 0]
+    known = map_ > 0
+    low, high = value_range(map_, known)
+    unit = ((map_.astype(np.float32) - low) / (high - low) * known).astype(np.float32)
+    return unit[np.newaxis, ..., np.newaxis], known[np.newaxis].astype(np.float32)
+
+
+def _sensed(item, values: Data, number: int):
+    """The whole map as a simulated depth camera measures it, its noise told as it is."""
+    del values
+    unit, known = _true_map(item)
+    camera = degradations.DepthCameraSimulator()
+    # Not of the seeds of training, whose second number is drawn.
+    measured = camera(tf.constant(unit[0]), tf.constant(known[0, ..., np.newaxis]), [number, 0])
+    names = ("image", "mask", "noise_stddev")
+    inputs = {name: x.numpy()[np.newaxis] for name, x in zip(names, measured, strict=True)}
+    inputs["noise_stddev"] = np.minimum(inputs["noise_stddev"], 1.0)
+    return {**inputs, "guide": _unit(item[1])}, unit, known
 
 
 TASKS = {
@@ -423,6 +461,19 @@ TASKS = {
         ],
         figures=_depth_figures,
         limits=lambda values: {"scale": _scales(values)},
+        zero_is_unknown=True,
+        contrast=_map_contrast,
+    ),
+    "depth_sensor": Task(
+        folder="depth/ with depth, 0 where unknown, and rgb/ of the same names",
+        parts=("depth", "rgb"),
+        read=_pair_reader(guide_channels=3, jpeg_shrink=1),
+        crops=_sensor_crops,
+        observe=_sensed,
+        model_inputs=lambda values: {"guide_channels": 3, "mask": True, "noise_level": True},
+        metrics=lambda: [metrics.PSNR(), keras.metrics.RootMeanSquaredError(name="rmse")],
+        figures=_sensor_figures,
+        limits=lambda values: {},
         zero_is_unknown=True,
         contrast=_map_contrast,
     ),

@@ -11,9 +11,10 @@ import rich.table
 import tensorflow as tf
 from PIL import Image
 
-from deepam_tf import data, metrics, sampling
+from deepam_tf import data, degradations, metrics, sampling
+from deepam_tf.depth.holes import value_range
 from deepam_tf.files.levels import from_unit, to_unit
-from deepam_tf.restoration.depth import upsample_depth
+from deepam_tf.restoration.depth import denoise_depth, upsample_depth
 from deepam_tf.restoration.tiles import Restorer
 from training.evaluation import depth_peers
 
@@ -26,6 +27,7 @@ __all__ = [
     "observe",
     "read_frames",
     "score",
+    "sensor_figures",
     "table",
     "tuned_filters",
     "upsample",
@@ -101,6 +103,41 @@ def score(truth: np.ndarray, restored: np.ndarray) -> tuple[float, float]:
     weight = (a > 0).astype(np.float32)
     bad = metrics.bad_matching_percentage(a, b, tolerance=TOLERANCE, weight=weight)
     return float(bad[0]), float(metrics.rmse(a, b, weight=weight)[0])
+
+
+def sensor_figures(
+    folder: pathlib.Path, restorer: Restorer, *, border: int = 0
+) -> dict[str, float]:
+    """What a model makes of maps as a simulated depth camera measures them.
+
+    Args:
+        folder: holds depth/ and rgb/.
+        restorer: of a model guided by colour that is told the noise.
+        border: pixels to cut off each side first.
+
+    Returns:
+        Root mean square errors over the frames, in levels of 255: `measured` as the camera gives
+        the maps, `rmse` denoised, the noise being estimated.
+    """
+    camera = degradations.DepthCameraSimulator()
+    errors = []
+    for number, (_, truth, guide) in enumerate(read_frames(folder, border)):
+        known = truth > 0
+        low, high = value_range(truth, known)
+        unit = ((truth - low) / (high - low) * known).astype(np.float32)[..., np.newaxis]
+        noisy, valid, _ = camera(
+            tf.constant(unit), tf.constant(known[..., np.newaxis], tf.float32), [number, 0]
+        )
+        measured, there = noisy.numpy()[..., 0], valid.numpy()[..., 0] > 0
+        restored, _ = denoise_depth(restorer, measured, to_unit(guide), valid=there)
+        errors.append(
+            [
+                255 * float(np.sqrt(np.mean(np.square(x - unit[..., 0])[known & there])))
+                for x in (measured, restored)
+            ]
+        )
+    before, after = np.mean(errors, axis=0)
+    return {"measured": round(float(before), 3), "rmse": round(float(after), 3)}
 
 
 def figures(

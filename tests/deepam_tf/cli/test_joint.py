@@ -11,6 +11,7 @@ from PIL import ExifTags, Image
 import deepam_tf
 from deepam_tf import cli
 from deepam_tf.cli import upsample
+from deepam_tf.depth.noise import DepthNoise
 from deepam_tf.restoration import picture
 
 
@@ -21,6 +22,9 @@ def models():
     return {
         "upsample_depth": depth,
         "upsample_depth_scales": depth,
+        "denoise_depth": deepam_tf.DeepAM(
+            1, guide_channels=3, mask=True, noise_level=True, **small
+        ),
         "fuse_nir": deepam_tf.DeepAM(
             1, image_channels=3, guide_channels=1, noise_level=True, **small
         ),
@@ -176,6 +180,38 @@ def test_a_confidence_counts(run, files):
 
 
 @pytest.mark.slow
+def test_the_noise_of_a_sensor_is_estimated_said_and_removed_first(run, files, rng, monkeypatch):
+    _, folder = files
+    y, x = np.mgrid[:32, :48]
+    low = 800 + 10.0 * y + 15 * x + 12 * rng.normal(size=y.shape)
+    low[5:8, 20:24] = 0
+    np.save(folder / "noisy.npy", low)
+    guide = np.repeat(np.repeat(cv2.imread(str(folder / "guide.png")), 4, 0), 4, 1)
+    cv2.imwrite(str(folder / "large.png"), guide)
+    given = {}
+
+    def denoise(restorer, depth, guide, *, valid):
+        given.update(depth=depth, guide=guide, valid=valid)
+        assert restorer.noise_level
+        return np.full(depth.shape, 1000.0), DepthNoise(12.0, 0.0)
+
+    monkeypatch.setattr(upsample, "denoise_depth", denoise)
+    order = ["upsample", folder / "noisy.npy", folder / "large.png", folder / "out.npy"]
+    code, _, err = run(*order, "--denoise-depth", "--force")
+    assert code == 0, err
+    assert "noise of the sensor estimated, 12 at 8" in err
+    np.testing.assert_array_equal(given["depth"], low)
+    np.testing.assert_array_equal(given["valid"], low > 0)
+    assert given["guide"].shape == (32, 48, 3)
+    # The samples as they are kept are the restored ones.
+    np.testing.assert_allclose(np.load(folder / "out.npy")[2::4, 2::4], 1000, atol=1e-3)
+    order[2] = folder / "guide.png"
+    code, _, err = run(*order, "--denoise-depth", "--scale", 4, "--force")
+    assert code == 2
+    assert "noisy.npy: `--denoise-depth` is for samples as a sensor gave them" in err
+    assert err.count("\n") == 1
+
+
 def test_exif_turns_both_halves_of_a_pair_or_neither(run, files):
     _, folder = files
     guide = Image.open(folder / "guide.png")
