@@ -34,6 +34,7 @@ Figures = dict[str, dict[str, float]]
 SIGMAS = (15, 25, 50)
 """Levels at which a model for all levels is judged: those of the literature."""
 
+_MOST_DEPTH_NOISE = 0.3  # of a depth camera, in the unit of the map: of a crop it is less
 _VALIDATION_SIZE = 320  # most pixels a side of a photographed validation image
 
 
@@ -473,7 +474,7 @@ TASKS = {
         model_inputs=lambda values: {"guide_channels": 3, "mask": True, "noise_level": True},
         metrics=lambda: [metrics.PSNR(), keras.metrics.RootMeanSquaredError(name="rmse")],
         figures=_sensor_figures,
-        limits=lambda values: {},
+        limits=lambda values: {"noise_stddev": (0.0, _MOST_DEPTH_NOISE)},
         zero_is_unknown=True,
         contrast=_map_contrast,
     ),
