@@ -221,7 +221,12 @@ def test_an_interrupted_folder_ends_at_once_and_leaves_nothing_half_written(tmp_
         cv2.imwrite(str(tmp_path / f"{number}.png"), noisy)
     order = ["denoise", tmp_path, tmp_path / "out", "--sigma", "25", "--tile", "64"]
     command = subprocess.Popen(
-        [COMMAND, *map(str, order)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [COMMAND, *map(str, order)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Of a parent in the background a child would inherit that interrupts are ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not (tmp_path / "out" / "0.png").exists() and time.monotonic() < deadline:
