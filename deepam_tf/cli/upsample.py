@@ -15,7 +15,7 @@ from deepam_tf.cli import console
 from deepam_tf.data.alignment import SHIFT, misalignment
 from deepam_tf.data.pipelines import to_channels
 from deepam_tf.depth.grids import as_pair
-from deepam_tf.depth.holes import find_measured
+from deepam_tf.depth.holes import find_measured, find_strays
 from deepam_tf.depth.observation import Observation, infer_scale, observe
 from deepam_tf.depth.views import turbo, write_point_cloud
 from deepam_tf.files import pictures as image_io
@@ -187,7 +187,8 @@ def _without_noise(
         f"noise of the sensor estimated, {noise.stddev(low):.2g} at {low:g}, "
         f"{noise.stddev(high):.2g} at {high:g}; removed"
     )
-    return denoised
+    # What cannot be is left as it is: `observe` makes holes of it, and says so.
+    return np.where(find_strays(np.where(valid, depth, 0.0), valid), depth, denoised)
 
 
 def _without_doubtful(args, restored, stddev, observation: Observation, model) -> np.ndarray:
