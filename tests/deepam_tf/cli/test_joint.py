@@ -212,6 +212,7 @@ def test_the_noise_of_a_sensor_is_estimated_said_and_removed_first(run, files, r
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_exif_turns_both_halves_of_a_pair_or_neither(run, files):
     _, folder = files
     guide = Image.open(folder / "guide.png")
