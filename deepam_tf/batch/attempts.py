@@ -27,6 +27,7 @@ def attempt(
     overwrite: bool = False,
     began: float | None = None,
     unexpected: tuple[type[Exception], ...] = (),
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Record:
     """Do one job.
 
@@ -37,11 +38,12 @@ def attempt(
         began: when the run began, see `places.in_the_way`: what it has written already may be
             replaced. None: nothing may.
         unexpected: what becomes an error of the picture beside what is one.
+        clock: what its seconds are counted by.
 
     Returns:
         What became of it; no error of a picture is raised.
     """
-    start, facts, failure = time.perf_counter(), {}, job.missing
+    start, facts, failure = clock(), {}, job.missing
     names: dict[str, str] = {}
     if failure is None:
         try:
@@ -49,7 +51,7 @@ def attempt(
         except Exception as error:
             if isinstance(error, MemoryError) or type(error).__name__ == _TENSORFLOWS:
                 failure = f"{job.source}: out of memory. Choose a smaller --tile."
-                return _line(job, facts, start, failure)
+                return _line(job, facts, clock() - start, failure)
             if not isinstance(error, (ValueError, *unexpected)):
                 raise
             failure = str(error) or type(error).__name__
@@ -59,16 +61,16 @@ def attempt(
                 failure = failure.replace(copy, url)
             if not failure.startswith((f"{job.source}: ", f"{job.target}: ", f"{job.guide}: ")):
                 failure = f"{job.source}: {failure}"
-    return _line(job, facts, start, failure)
+    return _line(job, facts, clock() - start, failure)
 
 
-def _line(job: Job, facts: dict[str, Any], start: float, failure: str | None) -> Record:
+def _line(job: Job, facts: dict[str, Any], seconds: float, failure: str | None) -> Record:
     return record(
         job.source,
         job.target,
         guide=job.guide,
         facts=facts,
-        seconds=time.perf_counter() - start,
+        seconds=seconds,
         error=failure,
     )
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import pathlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,7 +46,12 @@ class _Turn:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._waited = threading.local()
         self.ended = False
+
+    def clock(self) -> float:
+        """Seconds, of which none pass in a thread while it waits for its turn."""
+        return time.perf_counter() - getattr(self._waited, "seconds", 0.0)
 
     @contextlib.contextmanager
     def __call__(self, on_progress: Callable[[int, int], object]) -> Iterator[Callable]:
@@ -56,7 +62,9 @@ class _Turn:
                 raise KeyboardInterrupt
             on_progress(done, total)
 
+        start = self.clock()
         with self._lock:
+            self._waited.seconds = time.perf_counter() - start
             yield on_tile
 
 
@@ -124,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
                     progress.advance(files)
                     continue
                 job = without_twin(job, written, *files_of(job))
-                order = pool.submit(attempt, job, restore, overwrite=args.force)
+                order = pool.submit(attempt, job, restore, overwrite=args.force, clock=turn.clock)
                 pending.append((job, order))
             while pending:
                 settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import signal
@@ -18,7 +19,7 @@ from PIL import Image
 
 import deepam_tf
 from deepam_tf import cli, image_io
-from deepam_tf.cli import denoise, parser
+from deepam_tf.cli import console, denoise, parser
 from deepam_tf.files.stddev_maps import read_stddev
 from deepam_tf.restoration import picture
 from deepam_tf.restoration.pretrained import load_pretrained
@@ -213,6 +214,40 @@ def test_a_picture_is_read_and_written_while_another_is_computed(
     code, out, err = in_process(capsys, "denoise", tmp_path, tmp_path / "out", "--sigma", 25)
     assert code == 0, err
     assert "3 of 3 restored" in out
+
+
+def test_the_seconds_of_a_picture_leave_out_what_it_waited_for_its_turn(
+    tmp_path, capsys, scene, monkeypatch
+):
+    """The other is ready long before the first is done, whose time is not its own."""
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), scene)
+    ready, seconds = [threading.Event(), threading.Event()], 2.0
+    check_measurable, restore_picture = console.check_measurable, picture.restore_picture
+
+    def read(source, *rest):
+        check_measurable(source, *rest)
+        ready[source.name == "b.png"].set()
+
+    def restored(*args, **options):
+        if not first:
+            first.append(all(event.wait(30) for event in ready))
+            time.sleep(seconds)
+        return restore_picture(*args, **options)
+
+    first = [True]  # until all is warm
+    monkeypatch.setattr(console, "check_measurable", read)
+    monkeypatch.setattr(denoise, "restore_picture", restored)
+    report = tmp_path / "report.jsonl"
+    level = "--sigma", 25
+    in_process(capsys, "denoise", tmp_path / "a.png", tmp_path / "warm.png", *level)
+    first.clear()
+    ready[0].clear()
+    order = "denoise", tmp_path / "a.png", tmp_path / "b.png", tmp_path / "out", *level
+    code, _, err = in_process(capsys, *order, "--report", report)
+    assert code == 0, err
+    taken = sorted(json.loads(line)["seconds"] for line in report.read_text().splitlines())
+    assert taken[0] < seconds <= taken[1]
 
 
 def test_an_interrupted_folder_ends_at_once_and_leaves_nothing_half_written(tmp_path, rng):
