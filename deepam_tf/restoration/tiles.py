@@ -33,7 +33,7 @@ class Restorer:
     pixel, with an influence that falls off as `exp(-sqrt(gamma) distance)`. Results therefore
     differ from a run in one piece by less than half a gray level. Models with a mask have holes,
     where `gamma` is 0 and nothing falls off: their networks run in windows, their solves on the
-    whole picture (beyond 16 megapixels in windows that see across the widest hole, where such
+    whole picture (beyond 2 megapixels in windows that see across the widest hole, where such
     fit), and a hole may be of any size.
 
     Weights are read at every call: what is trained between two calls counts. Safe to call from

@@ -12,7 +12,8 @@ import numpy as np
 
 __all__ = ["Span", "Window", "cut_across_holes", "cut_axis", "cut_picture", "strips"]
 
-_SOLVED_AT_ONCE = 16e6  # pixels of all channels, each of which takes 145 bytes
+_SOLVED_AT_ONCE = (2e6, 16e6)  # pixels of all channels, each of which takes 145 bytes
+_OVERLAPS = 10  # of a window's side, where memory allows: 1.6 times the pixels are solved then
 _BEYOND_HOLES = 64  # pixels: what comes from further away has faded
 
 
@@ -158,13 +159,14 @@ def cut_across_holes(mask: np.ndarray, channels: int) -> list[Window]:
         1
     """
     height, width, _ = mask.shape
-    if height * width * channels <= _SOLVED_AT_ONCE:
+    if height * width * channels <= _SOLVED_AT_ONCE[0]:
         return cut_picture(height, width, max(height, width), 0)
     holes = (mask[..., 0] <= 0).astype(np.uint8)
     holes[0, 0] = holes[0, 0] and not holes.all()  # distances to nothing are none
-    widest = float(cv2.distanceTransform(holes, cv2.DIST_L2, 3).max())
+    widest = float(cv2.distanceTransform(holes, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max())
     overlap = math.ceil(2 * widest) + _BEYOND_HOLES
-    tile = math.isqrt(int(_SOLVED_AT_ONCE // channels)) - 2 * overlap
+    least, most = (math.isqrt(int(pixels // channels)) for pixels in _SOLVED_AT_ONCE)
+    tile = min(max(_OVERLAPS * overlap, least), most) - 2 * overlap
     if tile < overlap:
         return cut_picture(height, width, max(height, width), 0)
     return cut_picture(height, width, tile, overlap)

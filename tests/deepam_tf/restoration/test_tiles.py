@@ -267,7 +267,7 @@ def test_solves_of_large_pictures_see_across_holes():
     mask = np.ones((4000, 9000, 1), np.float32)
     mask[1000:1200, 100:8000] = 0
     found = windows.cut_across_holes(mask, 1)
-    assert 1 < len(found) <= 6
+    assert 1 < len(found) <= 12
     for window in found:
         overlap = window.rows.keep_start - window.rows.start
         assert overlap == 0 or overlap >= 200 + 64
@@ -275,7 +275,17 @@ def test_solves_of_large_pictures_see_across_holes():
     assert len(windows.cut_across_holes(mask, 1)) == 1
     mask[:] = 0
     assert len(windows.cut_across_holes(mask, 1)) == 1
-    assert len(windows.cut_across_holes(np.ones((4000, 4000, 1)), 1)) == 1
+    assert len(windows.cut_across_holes(np.ones((1000, 2000, 1)), 1)) == 1
+
+
+@pytest.mark.parametrize("spacing", [1, 8, 32])
+def test_solves_of_depth_maps_are_bounded_and_rarely_done_twice(spacing):
+    mask = np.zeros((3000, 4000, 1), np.float32)
+    mask[spacing // 2 :: spacing, spacing // 2 :: spacing] = 1
+    found = windows.cut_across_holes(mask, 1)
+    seen = [np.prod([s.stop - s.start for s in (w.rows, w.columns)]) for w in found]
+    assert max(seen) <= 2.5e6
+    assert sum(seen) < 1.6 * mask.size
 
 
 @pytest.mark.slow
@@ -285,7 +295,7 @@ def test_solves_in_windows_agree(filling, rng, monkeypatch):
     mask[:, 240:250] = 0
     given = {"guide": guide, "mask": mask}
     whole = deepam_tf.restore(filling, image, **given)
-    monkeypatch.setattr(windows, "_SOLVED_AT_ONCE", 19999)
+    monkeypatch.setattr(windows, "_SOLVED_AT_ONCE", (9999, 19999))
     monkeypatch.setattr(windows, "_BEYOND_HOLES", 30)
     assert len(windows.cut_across_holes(mask, 1)) > 3
     assert np.abs(deepam_tf.restore(filling, image, **given) - whole).max() < 0.25 / 255
