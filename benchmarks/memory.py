@@ -1,10 +1,14 @@
-"""How much memory `deepam denoise` takes beyond TensorFlow's own, by the size of the picture.
+"""How much memory `deepam` takes beyond TensorFlow's own, by the size of the picture.
 
     python -m benchmarks.memory --data BSD68 --megapixels 12 50 --bfloat16
 
 Each picture is one of the folder, mirrored to the size asked for, made noisy and written as a JPEG
 file; the command measures its noise and restores it, in a process of its own. What the same
 command takes for a picture of 64x64 pixels is taken off: the interpreter, TensorFlow, the weights.
+
+    python -m benchmarks.memory --upsample --data PHOTOS --megapixels 12
+
+upsamples a depth map by 8 to the grid of such a picture, its guide.
 
     python -m benchmarks.memory --out-of-core --megapixels 100 2000 [--model NAME]
 
@@ -38,6 +42,7 @@ from training.evaluation.scores import print_whole
 __all__ = ["main", "peak_mebibytes"]
 
 _SIGMA = 15
+_SCALE = 8  # of depth maps
 
 
 def peak_mebibytes(arguments: list[str]) -> float:
@@ -61,6 +66,13 @@ def _write_noisy(path: pathlib.Path, clean: np.ndarray, width: int, height: int)
         part = pixels[row : row + 512]
         part += benchmark_noise(part.shape, _SIGMA / 255, row)
     image_io.write(path, image_io.Picture(pixels, None, np.dtype("uint8")), overwrite=True)
+
+
+def _write_pair(depth: pathlib.Path, guide: pathlib.Path, clean: np.ndarray, *size: int) -> None:
+    """A guide, and a coarse map in millimetres whose edges are the guide's."""
+    _write_noisy(guide, clean, *size)
+    coarse = image_io.read(guide).pixels[_SCALE // 2 :: _SCALE, _SCALE // 2 :: _SCALE].mean(-1)
+    tifffile.imwrite(depth, (500 + 1000 * coarse).astype(np.uint16))
 
 
 def write_large(path: pathlib.Path, width: int, height: int) -> None:
@@ -124,26 +136,37 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", help="of --out-of-core: weights")
     parser.add_argument("--megapixels", type=float, nargs="+", default=[12.0, 50.0])
     parser.add_argument("--bfloat16", action="store_true", help="the network in bfloat16")
+    parser.add_argument(
+        "--upsample", action="store_true", help="depth maps, guided by the pictures"
+    )
     args = parser.parse_args(argv)
     if args.out_of_core == (args.data is not None):
         parser.error("give --data, or --out-of-core")
     if args.out_of_core:
         print_whole(rich.console.Console(), out_of_core(args.megapixels, args.model))
         return 0
-    options = ["--max-megapixels", "1000"] + ["--bfloat16"] * args.bfloat16
+    options = ["--force", "--max-megapixels", "1000"] + ["--bfloat16"] * args.bfloat16
     table = rich.table.Table("picture", "channels", "MiB beyond TensorFlow's own")
     try:
         clean = image_io.read(image_io.list_images(args.data)[0]).pixels
         with tempfile.TemporaryDirectory() as folder:
-            noisy, out = pathlib.Path(folder, "noisy.jpg"), pathlib.Path(folder, "out.jpg")
-            command = ["denoise", str(noisy), str(out), "--force", *options]
-            _write_noisy(noisy, clean, 64, 64)
-            base = peak_mebibytes(command)
+            noisy, depth, fine, clear = (
+                pathlib.Path(folder, name)
+                for name in ("noisy.jpg", "depth.tif", "fine.tif", "clear.jpg")
+            )
+
+            def peak_of(width: int, height: int) -> float:
+                if args.upsample:
+                    _write_pair(depth, noisy, clean, width, height)
+                    return peak_mebibytes(["upsample", *map(str, (depth, noisy, fine)), *options])
+                _write_noisy(noisy, clean, width, height)
+                return peak_mebibytes(["denoise", str(noisy), str(clear), *options])
+
+            base = peak_of(64, 64)
             for megapixels in args.megapixels:
                 width = 8 * round(math.sqrt(megapixels * 1e6 * 4 / 3) / 8)
                 height = round(megapixels * 1e6 / width)
-                _write_noisy(noisy, clean, width, height)
-                peak = peak_mebibytes(command) - base
+                peak = peak_of(width, height) - base
                 table.add_row(f"{width}x{height}", str(clean.shape[-1]), f"{peak:.0f}")
     except (image_io.ImageFileError, IndexError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

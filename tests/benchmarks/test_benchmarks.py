@@ -140,12 +140,14 @@ def test_the_gallery_draws_what_the_solver_fills(tmp_path):
 
 
 @pytest.mark.slow
-def test_memory_of_the_command_grows_with_the_picture(tmp_path, capsys):
+@pytest.mark.parametrize("command", ["denoise", "upsample"])
+def test_memory_of_the_command_grows_with_the_picture(tmp_path, capsys, command):
     from benchmarks import memory
 
     image_io.write(tmp_path / "a.png", image_io.read(PICTURE))
-    arguments = ["--data", str(tmp_path), "--megapixels", "0.1", "1"]
-    assert memory.main(arguments) == 0
+    sizes = ["0.05", "0.2"] if command == "upsample" else ["0.1", "1"]
+    arguments = ["--data", str(tmp_path), "--megapixels", *sizes]
+    assert memory.main([*arguments, *["--upsample"] * (command == "upsample")]) == 0
     small, large = (
         int(line.split("│")[3]) for line in capsys.readouterr().out.splitlines() if "x" in line
     )
