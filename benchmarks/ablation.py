@@ -1,11 +1,14 @@
-"""Past the paper: edge weights and coarse levels, each grown on shipped weights at equal steps.
+"""Past the paper: edge weights and coarse levels, at equal steps and about equal cost.
 
-    python -m benchmarks.ablation --data FOLDER [FOLDER ...] --out runs/ablation
+    python -m benchmarks.ablation gray --data BSDS500/train --photos PHOTOS --bsd68 BSD68
+    python -m benchmarks.ablation depth --data NYU_TRAIN --border 12
 
-Every variant starts from the same weights and computes at first what they compute, since what is
-new begins at zero; then all see the same crops, noise and rates. They are judged on the middles of
-pictures that are held out of the training, with the noise of the evaluation protocol. Each has a
-run folder of its own; an interrupted comparison goes on where it stopped.
+Small networks (K = 1, on 2x2 blocks) learn from the same crops, noise and rates, each variant from
+several seeds. Networks of several levels have fewer maps, so that all cost about the same. They are
+judged on pictures that are held out of the training: of gray ones at noise 25 on BSD68 and on the
+part of each held-out photograph that has the most detail; of depth maps by the bad pixels that the
+network alone leaves at x8 and x16. Every run has a folder of its own; an interrupted comparison
+goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -15,65 +18,105 @@ import pathlib
 from typing import Any
 
 import keras
+import numpy as np
 import rich.console
 import rich.table
 
 import deepam_tf
+from benchmarks import depth_scales
 from benchmarks.denoising_cost import convolution_cost
 from deepam_tf.files.levels import to_unit
-from deepam_tf.restoration.tiles import Restorer
+from training.configuration.config import TrainingConfig
 from training.configuration.recipes import find_recipe
 from training.configuration.settings import read_values, replace
 from training.data.inputs import hold_out, load_examples
 from training.data.tasks import Examples, find_task
-from training.evaluation.denoising import denoiser
+from training.evaluation.denoising import denoiser, read_images
 from training.evaluation.scores import evaluate, means, print_whole
 from training.fit.run import train
 
-__all__ = ["VARIANTS", "main", "middles"]
+__all__ = ["VARIANTS", "main", "most_detailed"]
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "all trained on": {"optimizer.learning_rate": 5e-4},
-    "3 levels, all trained on": {"model.levels": 3, "optimizer.learning_rate": 5e-4},
-    "edge weights": {"model.edge_weights": True, "run.learns": "new"},
-    "3 levels": {"model.levels": 3, "run.learns": "new"},
-    "3 levels, edge weights": {
-        "model.levels": 3,
-        "model.edge_weights": True,
-        "run.learns": "new",
-    },
-}
-SIGMAS = (15, 25, 50)
+SIGMA = 25
+SCALES = (8, 16)
+HELD_OUT = {"gray": 20, "depth": 15}
+_SIDE = 256  # pixels, of the parts of photographs that are judged on
+_CROP = (240, 320)  # of held-out depth maps
+_MAPS, _FEWER_MAPS = 48, {"gray": 36, "depth": 38}
+
+
+def _variants(task: str) -> dict[str, dict[str, Any]]:
+    several = {"model.levels": 3, "model.filters": _FEWER_MAPS[task]}
+    return {
+        "one level, as in the paper": {},
+        "edge weights": {"model.edge_weights": True},
+        "3 levels": several,
+        "3 levels, edge weights": {**several, "model.edge_weights": True},
+    }
+
+
+VARIANTS = {task: _variants(task) for task in HELD_OUT}
 _SHORT = {
-    "data.weigh_levels": True,
-    "data.validation_images": 24,
-    "optimizer.learning_rate": 2e-3,
-    "optimizer.average": 0.98,
-    "schedule.warmup_steps": 20,
-    "run.statistics": "moving",
+    "model.num_iterations": 1,
+    "model.filters": _MAPS,
+    "data.crop_size": 64,
+    "data.batch_size": 8,
+    "schedule.warmup_steps": 50,
     "run.dtype": "float32",
-    "run.num_steps": 250,
-    "run.steps_per_epoch": 250,
+    "run.num_steps": 600,
+    "run.steps_per_epoch": 600,
     "monitor.pictures_every": 0,
 }
-_MOST_SIDE = 320  # pixels, of the middle of larger pictures
+_OF_TASK: dict[str, dict[str, Any]] = {
+    "gray": {"data.sigma": float(SIGMA), "data.validation_sigma": float(SIGMA)},
+    "depth": {"data.scale": SCALES, "data.validation_scale": SCALES[0]},
+}
+_RECIPES = {"gray": "denoise_gray", "depth": "upsample_depth"}
 
 
-def middles(examples: Examples) -> dict[str, Any]:
-    """The middles of pictures to judge on.
+def most_detailed(image: np.ndarray, side: int = _SIDE) -> np.ndarray:
+    """The part of an image whose slopes are steepest in the mean.
 
     Args:
-        examples: of one part each, the picture, held out of the training.
+        image: `[H, W]`, floating.
+        side: of the part, in pixels; at most that of the image.
 
     Returns:
-        Gray images `[H, W]` in [0, 1], by file.
+        `[side, side]`, at a multiple of an eighth of `side`.
+
+    Example:
+        >>> image = np.zeros([8, 24]); image[:, 17::2] = 1.0
+        >>> int(most_detailed(image, 8)[0].sum())
+        4
     """
-    images = {}
-    for source, item in zip(examples.names, examples.items, strict=True):
-        top, left = (max(side - _MOST_SIDE, 0) // 2 for side in item.shape[:2])
-        middle = item[top : top + _MOST_SIDE, left : left + _MOST_SIDE]
-        images[source] = to_unit(middle)[..., 0]
-    return images
+    side = min(side, *image.shape)
+    slopes = sum(np.abs(slope) for slope in np.gradient(image))
+    sums = np.pad(slopes, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    step = max(side // 8, 1)
+    inside = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    tops, lefts = (range(0, length, step) for length in inside.shape)
+    _, top, left = max((inside[top, left], top, left) for top in tops for left in lefts)
+    return image[top : top + side, left : left + side]
+
+
+def _gray_figures(model: deepam_tf.DeepAM, sets: dict[str, dict[str, np.ndarray]]) -> list[str]:
+    methods = {"model": denoiser(deepam_tf.Restorer(model), SIGMA / 255)}
+    return [
+        f"{means(evaluate(images, methods, SIGMA / 255), 'model')['psnr']:.2f}"
+        for images in sets.values()
+    ]
+
+
+def _depth_figures(model: deepam_tf.DeepAM, held_out: Examples) -> list[str]:
+    restorers = {"model": deepam_tf.Restorer(model)}
+    bad: dict[int, list[float]] = {scale: [] for scale in SCALES}
+    for depth, guide in held_out.items:
+        depth, guide = (depth_scales.middle(x, _CROP) for x in (depth, guide))
+        truth = to_unit(depth[..., 0], white=np.iinfo(depth.dtype).max / 255)
+        for scale, found in bad.items():
+            ways = depth_scales.measure(truth, to_unit(guide), scale, "points", restorers, [])
+            found.append(ways["model, network alone"][0])
+    return [f"{np.mean(found):.2f}" for found in bad.values()]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -81,47 +124,70 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ablation", description=(__doc__ or "").split("\n")[0]
     )
+    parser.add_argument("task", choices=VARIANTS)
     parser.add_argument("--data", type=pathlib.Path, nargs="+", required=True)
+    parser.add_argument("--photos", type=pathlib.Path, help="of which twenty are held out (gray)")
+    parser.add_argument("--bsd68", type=pathlib.Path, help="folder of test images (gray)")
+    parser.add_argument("--border", type=int, default=0, help="pixels to cut off each side (depth)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--only", nargs="+", default=None, help="some of the variants")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/ablation"))
-    parser.add_argument("--init", default="denoise_gray", help="shipped weights to start from")
-    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--models", type=pathlib.Path, nargs="*", default=[], help="runs to judge")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE")
     args = parser.parse_args(argv)
-    base = replace(find_recipe("denoise_gray"), {**_SHORT, **read_values(args.settings)})
-    examples, held = hold_out(
-        load_examples(args.data, base.data, find_task(base.data.task)),
-        base.data.validation_images,
+    if args.task == "gray" and None in (args.photos, args.bsd68):
+        parser.error("gray needs --photos and --bsd68.")
+    base = replace(
+        find_recipe(_RECIPES[args.task]),
+        {**_SHORT, **_OF_TASK[args.task], "data.border": args.border, **read_values(args.settings)},
     )
-    source = deepam_tf.load_pretrained(args.init)
-    models: dict[str, deepam_tf.DeepAM] = {args.init: source}
-    for label in args.only:
-        out = args.out / label.replace(", ", "_").replace(" ", "_")
-        config = replace(base, VARIANTS[label])
-        if not (out / "model.keras").exists():
-            train(config, examples, Examples([], []), out, initial_model=source, verbose=2)
-        models[label] = keras.saving.load_model(out / "model.keras", compile=False)
-    for run in args.models:
-        models[run.name] = keras.saving.load_model(run / "model.keras", compile=False)
-    images = middles(held)
+    task = find_task(base.data.task)
+    examples = load_examples(args.data, base.data, task)
+    if args.task == "gray":
+        photos = load_examples([args.photos], base.data, task)
+        held = set(np.linspace(0, len(photos) - 1, HELD_OUT["gray"], dtype=int).tolist())
+        examples += photos.pick([i for i in range(len(photos)) if i not in held])
+        textures = photos.pick(sorted(held))
+        sets = {
+            "BSD68": read_images(args.bsd68),
+            "photographs": {
+                name: most_detailed(to_unit(item)[..., 0])
+                for name, item in zip(textures.names, textures.items, strict=True)
+            },
+        }
+        columns = [f"{name}, PSNR dB" for name in sets]
+    else:
+        examples, held_out = hold_out(examples, HELD_OUT["depth"])
+        columns = [f"x{scale}, bad pixels %" for scale in SCALES]
     table = rich.table.Table(
-        "variant", "multiply-adds a pixel", "weights", *(f"sigma {sigma}" for sigma in SIGMAS),
-        title=f"PSNR dB, {len(images)} held-out pictures, {base.run.num_steps} steps",
+        "variant", "multiply-adds a pixel", *columns,
+        title=f"{args.task}, {base.run.num_steps} steps, seeds {', '.join(map(str, args.seeds))}",
     )  # fmt: skip
-    for label, model in models.items():
-        restorer = Restorer(model)
-        figures = [
-            means(evaluate(images, {"model": denoiser(restorer, s / 255)}, s / 255), "model")
-            for s in SIGMAS
-        ]
-        table.add_row(
-            label,
-            f"{convolution_cost(model):,.0f}",
-            f"{model.count_params():,}",
-            *(f"{figure['psnr']:.3f}" for figure in figures),
-        )
+    for label in args.only or VARIANTS[args.task]:
+        figures, cost = [], 0.0
+        for seed in args.seeds:
+            config = replace(base, {**VARIANTS[args.task][label], "run.seed": seed})
+            model = _trained(config, examples, args.out / args.task / _folder(label, seed))
+            cost = convolution_cost(model)
+            figures.append(
+                _gray_figures(model, sets)
+                if args.task == "gray"
+                else _depth_figures(model, held_out)
+            )
+            print(label, seed, *figures[-1], flush=True)
+        table.add_row(label, f"{cost:,.0f}", *map(", ".join, zip(*figures, strict=True)))
     print_whole(rich.console.Console(), table)
     return 0
+
+
+def _folder(label: str, seed: int) -> str:
+    return f"{label.replace(', ', '_').replace(' ', '_')}_{seed}"
+
+
+def _trained(config: TrainingConfig, examples: Examples, out: pathlib.Path) -> deepam_tf.DeepAM:
+    if not (out / "model.keras").exists():
+        keras.backend.clear_session()
+        train(config, examples, Examples([], []), out, verbose=2)
+    return keras.saving.load_model(out / "model.keras", compile=False)
 
 
 if __name__ == "__main__":
