@@ -216,6 +216,7 @@ def test_a_picture_is_read_and_written_while_another_is_computed(
     assert "3 of 3 restored" in out
 
 
+@pytest.mark.slow
 def test_the_seconds_of_a_picture_leave_out_what_it_waited_for_its_turn(
     tmp_path, capsys, scene, monkeypatch
 ):
