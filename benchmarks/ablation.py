@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--bsd68", type=pathlib.Path, help="folder of test images (gray)")
     parser.add_argument("--border", type=int, default=0, help="pixels to cut off each side (depth)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--only", nargs="+", default=None, help="some of the variants")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS["gray"], help="some variants")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/ablation"))
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE")
     args = parser.parse_args(argv)
