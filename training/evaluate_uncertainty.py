@@ -66,7 +66,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("name", help="of shipped weights with a head")
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder or list of a task")
-    parser.add_argument("--levels", type=float, nargs="+", default=[25.0], help="sigma, or scale")
+    parser.add_argument(
+        "--levels", type=float, nargs="+", help="sigma, or scale; by default those of the task"
+    )
     parser.add_argument("--told", type=float, help="sigma that the model is told, 0..255")
     parser.add_argument("--real", action="store_true", help="pairs with the noise of a camera")
     parser.add_argument("--every", type=int, default=1, help="use every n-th example (1)")
@@ -113,7 +115,7 @@ def _measured(args: argparse.Namespace) -> tuple[list[Row], dict[str, Scores]]:
         examples = examples.pick(list(range(0, len(examples), args.every)))
     rows, scores = [], {}
     with rich.progress.Progress(transient=True) as progress:
-        for level in [0.0] if args.real else args.levels:
+        for level in [0.0] if args.real else args.levels or task.levels(config.data):
             if examples is None:
                 observed = list(uncertainty.real_observations(args.data, model.image_channels))
                 observed = observed[:: args.every]

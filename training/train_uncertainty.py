@@ -17,6 +17,7 @@ import time
 import warnings
 
 import keras
+import numpy as np
 
 from deepam_tf import image_io, load_pretrained
 from deepam_tf.restoration.uncertainty import HEADS, save_head
@@ -24,7 +25,7 @@ from training.configuration.recipes import find_recipe
 from training.configuration.settings import read_values, replace
 from training.data.inputs import hold_out, load_examples
 from training.data.tasks import find_task
-from training.fit.uncertainty import fit_head, remember, with_head
+from training.fit.uncertainty import fit_head, recalibrate, remember, with_head
 
 __all__ = ["main"]
 
@@ -44,6 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--filters", type=int, default=24, help="feature maps of the head (24)")
     parser.add_argument("--crops", type=int, default=480, help="training crops (480)")
     parser.add_argument("--epochs", type=int, default=10, help="passes over them (10)")
+    parser.add_argument(
+        "--pictures", type=int, default=24, help="whole ones to recalibrate on, held out (24)"
+    )
     parser.add_argument("--learning-rate", type=float, default=4e-3, help="of Adam (4e-3)")
     parser.add_argument(
         "--out", type=pathlib.Path, default=HEADS, help="folder of heads; the package's by default"
@@ -70,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         held_out = remember(model, held, config, max(args.crops // 3, 8))
         seconds = time.monotonic() - start
         print(f"{len(crops.errors)} + {len(held_out.errors)} crops in {seconds:.0f} s")
-        reached = fit_head(
+        val_loss = fit_head(
             model,
             crops,
             held_out,
@@ -78,10 +82,14 @@ def main(argv: list[str] | None = None) -> int:
             learning_rate=args.learning_rate,
             logs=args.logs or pathlib.Path("runs") / f"uncertainty_{args.name}",
         )
+        numbers = np.unique(np.linspace(0, len(held) - 1, args.pictures).astype(int)).tolist()
+        levels = find_task(config.data.task).levels(config.data)
+        found = recalibrate(model, held.pick(numbers), config, levels)
+        reached = {"val_loss": round(val_loss, 4), **found}
         # Of the folders' names, not of where they lie on this machine.
         folders = [f"{path.resolve().parent.name}/{path.name}" for path in args.data]
         settings = [word for setting in args.settings for word in ("--set", setting)]
-        for option in ("filters", "crops", "epochs", "learning_rate"):
+        for option in ("filters", "crops", "epochs", "pictures", "learning_rate"):
             value = getattr(args, option)
             if value != parser.get_default(option):
                 settings += ["--" + option.replace("_", "-"), f"{value:g}"]
@@ -92,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
                     + folders
                 ),
                 "summary": f"{len(crops.errors)} crops of {len(kept)} examples, {args.epochs} "
-                f"epochs; recalibrated on {len(held_out.errors)} crops of {len(held)} others",
+                f"epochs; recalibrated on {len(numbers)} whole others",
                 "minutes": round((time.monotonic() - start) / 60, 1),
             },
             "held_out": reached,

@@ -108,6 +108,8 @@ class Task:
             whole validation image, by its number, `[1, H, W, C]` (the weight `[1, H, W]`); of
             noisy ones what `sure.probe` returns, `[2, H, W, C]`.
         model_inputs: arguments of `DeepAM` that say what it takes.
+        levels: at which whole pictures are observed where it is asked how sure a model is: sigma,
+            or pixels from sample to sample; 0 alone where a camera decides.
         metrics: of the restored image, new ones at each call; they get the weight.
         figures: what a trained model reaches on a folder of test data, by what goes behind the
             folder's name where there are several.
@@ -127,6 +129,7 @@ class Task:
     crops: Callable[[Examples, TrainingConfig, int], tf.data.Dataset]
     observe: Callable[[Any, Data, int], tuple]
     model_inputs: Callable[[Data], dict[str, Any]]
+    levels: Callable[[Data], tuple[float, ...]]
     metrics: Callable[[], list[keras.metrics.Metric]]
     figures: Callable[[pathlib.Path, Restorer, Data], Figures]
     limits: Callable[[Data], dict[str, Any]]
@@ -217,6 +220,11 @@ def _noise_levels(values: Data) -> dict[str, float]:
     if isinstance(level, tuple):
         return {f", sigma {sigma}": sigma / 255 for sigma in SIGMAS}
     return {"": level}
+
+
+def _sigmas(values: Data) -> tuple[float, ...]:
+    """The levels of `_noise_levels`, of the 0..255 scale."""
+    return SIGMAS if isinstance(values.sigma, tuple) else (values.sigma,)
 
 
 def _denoising_figures(folder: pathlib.Path, restorer: Restorer, values: Data) -> Figures:
@@ -425,6 +433,7 @@ TASKS = {
         crops=_denoising_crops,
         observe=_noisy,
         model_inputs=lambda values: {"noise_level": isinstance(values.sigma, tuple)},
+        levels=_sigmas,
         metrics=lambda: [metrics.PSNR()],
         figures=_denoising_figures,
         limits=lambda values: {"noise_stddev": noise_range(values)},
@@ -443,6 +452,7 @@ TASKS = {
         crops=_camera_crops,
         observe=_photographed,
         model_inputs=lambda values: {"noise_level": True},
+        levels=lambda values: (0.0,),
         metrics=lambda: [metrics.PSNR()],
         figures=lambda folder, restorer, values: {"": photographs.figures(folder, restorer)},
         limits=lambda values: {"noise_stddev": noise_range(values)},
@@ -455,6 +465,7 @@ TASKS = {
         crops=_depth_crops,
         observe=_coarse,
         model_inputs=lambda values: {"guide_channels": 3, "mask": True},
+        levels=lambda values: tuple(s for s in _scales(values) if s > 2),
         metrics=lambda: [
             metrics.PSNR(),
             metrics.BadMatchingPercentage(3 / 255),
@@ -472,6 +483,7 @@ TASKS = {
         crops=_sensor_crops,
         observe=_sensed,
         model_inputs=lambda values: {"guide_channels": 3, "mask": True, "noise_level": True},
+        levels=lambda values: (0.0,),
         metrics=lambda: [metrics.PSNR(), keras.metrics.RootMeanSquaredError(name="rmse")],
         figures=_sensor_figures,
         limits=lambda values: {"noise_stddev": (0.0, _MOST_DEPTH_NOISE)},
@@ -488,6 +500,7 @@ TASKS = {
             "guide_channels": 1,
             "noise_level": isinstance(values.sigma, tuple),
         },
+        levels=_sigmas,
         metrics=lambda: [metrics.PSNR()],
         figures=_fusion_figures,
         limits=lambda values: {"noise_stddev": noise_range(values)},

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -96,21 +97,26 @@ def coverage(ratios: np.ndarray, levels, df: float) -> np.ndarray:
     return np.searchsorted(ratios, half_widths(levels, df)) / max(ratios.size, 1)
 
 
-def recalibration(ratios: np.ndarray) -> tuple[float, float]:
+def recalibration(groups: Sequence[np.ndarray]) -> tuple[float, float]:
     """The factor of all standard deviations and the degrees of freedom that fit errors best.
 
-    Best: the largest miss of the coverages of `LEVELS` is least.
+    Best: the largest miss of the coverages of `LEVELS` in any group is least.
 
     Args:
-        ratios: errors over their standard deviations, sorted magnitudes `[N]`, held out.
+        groups: errors over their standard deviations, held out, sorted magnitudes `[N]`; those of
+            each group by themselves, however many they are.
 
     Returns:
         `(factor, df)`; after it `ratios / factor` follow the distribution of `df`.
     """
     widths = half_widths(np.array(LEVELS), _DFS[:, np.newaxis])
     factors = np.exp(np.linspace(-0.7, 0.7, 281))
-    inside = np.searchsorted(ratios, factors[:, np.newaxis, np.newaxis] * widths) / ratios.size
-    miss = np.abs(inside - np.array(LEVELS)).max(axis=-1)
+    bounds = factors[:, np.newaxis, np.newaxis] * widths
+    misses = [
+        np.abs(np.searchsorted(ratios, bounds) / ratios.size - np.array(LEVELS)).max(axis=-1)
+        for ratios in groups
+    ]
+    miss = np.max(misses, axis=0)
     best = np.unravel_index(np.argmin(miss), miss.shape)
     return float(factors[best[0]]), float(_DFS[best[1]])
 

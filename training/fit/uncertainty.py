@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,10 +18,20 @@ import tensorflow as tf
 from deepam_tf import DeepAM, UncertaintyHead
 from deepam_tf.probability import NegativeLogLikelihood
 from training.configuration.config import TrainingConfig
+from training.data.degraded import observations
 from training.data.tasks import Examples, find_task
 from training.evaluation.calibration import LEVELS, coverage, recalibration
+from training.evaluation.uncertainty import judge, watch
 
-__all__ = ["CalibrationView", "Remembered", "fit_head", "remember", "sorted_ratios", "with_head"]
+__all__ = [
+    "CalibrationView",
+    "Remembered",
+    "fit_head",
+    "recalibrate",
+    "remember",
+    "sorted_ratios",
+    "with_head",
+]
 
 _CONTRAST = "contrast"  # what pipelines of depth maps add for losses; no input of a model
 
@@ -138,21 +149,20 @@ def fit_head(
     learning_rate: float,
     logs: pathlib.Path,
     verbose: int = 2,
-) -> dict[str, Any]:
-    """Train the head of a model, then recalibrate it on crops of held-out pictures.
+) -> float:
+    """Train the head of a model.
 
     Args:
         model: with a head; nothing else of it changes.
         crops: to learn from.
-        held_out: to validate and recalibrate on.
+        held_out: to validate on.
         epochs: passes over `crops`.
         learning_rate: of Adam at the start; it falls to 0 by a cosine.
         logs: folder of TensorBoard's events.
         verbose: of `keras.Model.fit`.
 
     Returns:
-        What was reached on the held-out crops: `val_loss`, coverages before and after the
-        recalibration, its factor and the degrees of freedom.
+        Negative log-likelihood of the held-out crops, nats a value.
     """
     head = model.get_layer("uncertainty")
     inputs = [keras.Input((None, None, x.shape[-1])) for x in crops.inputs]
@@ -179,21 +189,54 @@ def fit_head(
         verbose=verbose,
     )
 
-    def coverages() -> dict[str, float]:
-        ratios = sorted_ratios(student.predict(held_out.inputs, batch_size=8, verbose=0), held_out)
-        shares = coverage(ratios, LEVELS, head.df)
-        return {f"{100 * x:.0f}": round(100 * s, 2) for x, s in zip(LEVELS, shares, strict=True)}
+    return float(history.history["val_loss"][-1])
 
-    before = coverages()
-    stddev = student.predict(held_out.inputs, batch_size=8, verbose=0)
+
+def recalibrate(
+    model: DeepAM, examples: Examples, config: TrainingConfig, levels: Sequence[float]
+) -> dict[str, Any]:
+    """Set the factor and the tails of a head by whole pictures, observed as those of benchmarks.
+
+    Crops will not do: those of training are of levels and kinds of samples in the shares from
+    which weights learn best, and intervals that are right on that mixture are too wide or too
+    narrow at each of its parts.
+
+    Args:
+        model: with a head; nothing else of it changes.
+        examples: held out.
+        config: of the task.
+        levels: at which they are observed; intervals are to be right at each.
+
+    Returns:
+        Coverages in percent at each level before and after, the factor of standard deviations,
+        the degrees of freedom.
+    """
+    head, run, task = model.get_layer("uncertainty"), watch(model), find_task(config.data.task)
+    ratios: dict[float, np.ndarray] = {}
+    for level in levels:
+        judged = [
+            judge(run, one, gaussian=False)
+            for one in observations(examples, task, config.data, level, None)
+        ]
+        ratios[level] = np.sort(np.concatenate([np.abs(x.errors) / x.stddev for x in judged]))
+    before = _coverages(ratios, 1.0, head.df)
+    factor, df = recalibration(list(ratios.values()))
     # The factor is of standard deviations; `recalibrate` takes that of scales.
-    factor, df = recalibration(sorted_ratios(stddev, held_out))
-    scale = factor * np.sqrt((df - 2) / df * head.df / (head.df - 2))
-    head.recalibrate(float(scale), df)
+    head.recalibrate(float(factor * np.sqrt((df - 2) / df * head.df / (head.df - 2))), df)
     return {
-        "val_loss": round(float(history.history["val_loss"][-1]), 4),
         "coverage_before": before,
-        "coverage": coverages(),
+        "coverage": _coverages(ratios, factor, df),
         "factor": round(factor, 4),
         "df": round(df, 3),
+    }
+
+
+def _coverages(ratios: dict[float, np.ndarray], factor: float, df: float) -> dict[str, dict]:
+    """Coverages in percent, by level and probability."""
+    return {
+        f"{level:g}": {
+            f"{100 * x:.0f}": round(100 * share, 2)
+            for x, share in zip(LEVELS, coverage(errors / factor, LEVELS, df), strict=True)
+        }
+        for level, errors in ratios.items()
     }
