@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 from deepam_tf.data.noise import (
@@ -27,9 +28,19 @@ _WINDOW, _ROWS, _COLUMNS = 96, 2, 3  # side of the windows in pixels, and how ma
 _FIRST, _MOST = 12 / 255, 60 / 255  # the level told first: above that of most photographs
 _LEVEL = 1.7  # of what is removed: the rest is lost in the picture
 _NEAR, _MOST_STEPS = 0.15, 8  # relative change from where on two levels agree
-# What is removed from texture is gray: its differences of colour are less than this of its luma,
-# where those of noise are more. Noise above the level is noise, whatever its colour.
-_COLORFUL, _BEYOND_TEXTURE = 0.38, 14 / 255
+# What a network takes for noise and is texture is the finest there is: no pixel tells of the next,
+# where what a camera has demosaicked and developed reaches over several. The correlation of
+# neighbours from which on it may be noise, and is.
+_FINE, _WIDE = 0.12, 0.22
+# Or it is everywhere: of blocks of like brightness those of least energy have such a share of the
+# usual level. Texture has places without.
+_PATCHY, _EVEN = 0.76, 0.82
+_BLOCK, _LEAST_BLOCKS, _QUANTILE = 8, 100, 0.05  # pixels a side; how many; those of least energy
+_CLASSES = 12  # of brightness
+_CLIPPED = 0.03  # from black and white: what is there has less noise than the rest
+# And it is gray: its differences of colour are less than this of its luma, where those of noise
+# are more, unless there is much of it. No texture seen was removed as so much as the third.
+_COLORFUL, _MAYBE_GRAY, _BEYOND_TEXTURE = 0.38, 14 / 255, 32 / 255
 
 # From the first level to the second noise gets certain, and the network is told so much more.
 _DOUBTFUL, _CERTAIN, _MORE = 4 / 255, 5.5 / 255, 0.6
@@ -76,12 +87,12 @@ def measure_noise(
         restored = [restore(window, noise_stddev=asked) for window in windows]
         removed = [window - x for window, x in zip(windows, restored, strict=True)]
         noise = np.concatenate([x.reshape(-1, 3) for x in removed])
-        share = 1.0 if gray else _share_of_noise(noise)
-        level = share * _LEVEL * float(np.sqrt(np.mean(np.square(noise))))
+        level = _LEVEL * float(np.sqrt(np.mean(np.square(noise))))
         agree = abs(level - asked) <= _NEAR * asked
         asked = min(level, _MOST)
         if agree or asked == 0:
             break
+    share = _share_of_noise(removed, restored, level, gray=gray)
     estimate = noise_by_brightness(
         "camera",
         np.concatenate([x.reshape(-1, 3) for x in restored]),
@@ -99,13 +110,68 @@ def measure_noise(
     )
 
 
-def _share_of_noise(removed: np.ndarray) -> float:
-    """What part of the level of removed pixels, `[N, 3]`, is that of noise; 1 unless in doubt."""
-    luma, *colors = np.sqrt(np.mean(np.square(removed @ OPPONENT.T), axis=0))
-    level = _LEVEL * float(np.sqrt(np.mean(np.square(removed))))
-    if luma == 0 or level > _BEYOND_TEXTURE:
+def _share_of_noise(
+    removed: list[np.ndarray], restored: list[np.ndarray], level: float, *, gray: bool
+) -> float:
+    """What part of the level of what was removed is that of noise and not of texture.
+
+    Args:
+        removed: of each window, `[h, w, 3]`.
+        restored: what is left of it.
+        level: of all that was removed.
+        gray: whether the picture has no colour.
+
+    Returns:
+        From 0 to 1.
+    """
+    if level > _BEYOND_TEXTURE:
         return 1.0
-    return float(min(np.sqrt(np.mean(np.square(colors))) / luma / _COLORFUL, 1.0) ** 2)
+    noise = [x @ OPPONENT[0] for x in removed]
+    share = max(
+        _ramp(_neighbours(noise), _FINE, _WIDE), _ramp(_evenness(noise, restored), _PATCHY, _EVEN)
+    )
+    if gray or level > _MAYBE_GRAY:
+        return share
+    luma, *colors = np.sqrt(
+        np.mean(np.square(np.concatenate([x.reshape(-1, 3) for x in removed]) @ OPPONENT.T), axis=0)
+    )
+    if luma == 0:
+        return share
+    return share * min(float(np.sqrt(np.mean(np.square(colors))) / luma) / _COLORFUL, 1.0) ** 2
+
+
+def _ramp(x: float, low: float, high: float) -> float:
+    return min(max((x - low) / (high - low), 0.0), 1.0)
+
+
+def _neighbours(noise: list[np.ndarray]) -> float:
+    """Correlation of neighbouring pixels in rows and columns, of windows `[h, w]`."""
+    centred = [x - x.mean() for x in noise]
+    energy = sum(float(np.sum(np.square(x[1:, 1:]))) for x in centred)
+    products = sum(
+        float(np.sum(x[1:, 1:] * x[1:, :-1]) + np.sum(x[1:, 1:] * x[:-1, 1:])) for x in centred
+    )
+    return products / 2 / energy if energy > 0 else 0.0
+
+
+def _evenness(noise: list[np.ndarray], restored: list[np.ndarray]) -> float:
+    """Level of the quietest blocks over the usual one at their brightness; 0 if they are few."""
+    levels = np.sqrt(np.concatenate([_block_means(np.square(x)) for x in noise]))
+    brightness = np.concatenate([_block_means(x.mean(axis=-1)) for x in restored])
+    seen = (brightness > _CLIPPED) & (brightness < 1 - _CLIPPED)
+    if np.count_nonzero(seen) < _LEAST_BLOCKS:
+        return 0.0
+    ordered = levels[seen][np.argsort(brightness[seen], kind="stable")]
+    classes = np.array_split(ordered, min(_CLASSES, len(ordered) // (_LEAST_BLOCKS // 4)))
+    if any(np.median(x) == 0 for x in classes):
+        return 0.0
+    return float(np.quantile(np.concatenate([x / np.median(x) for x in classes]), _QUANTILE))
+
+
+def _block_means(image: np.ndarray) -> np.ndarray:
+    height, width = (side // _BLOCK for side in image.shape)
+    whole = np.float32(image[: height * _BLOCK, : width * _BLOCK])
+    return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA).ravel()
 
 
 def level_to_tell(estimate: NoiseEstimate) -> float:

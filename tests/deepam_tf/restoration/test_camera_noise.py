@@ -8,6 +8,7 @@ import pytest
 
 import deepam_tf
 from deepam_tf.data.noise import NoiseEstimate
+from deepam_tf.restoration import camera_noise
 from deepam_tf.restoration.camera_noise import level_to_tell, measure_noise
 from deepam_tf.restoration.tiles import Restorer
 from tests import helpers
@@ -55,6 +56,25 @@ def test_gray_that_is_removed_from_a_colour_picture_is_texture(rng):
         assert low <= 255 * found.stddev <= high
 
 
+@pytest.mark.parametrize("gray", [False, True])
+def test_what_is_fine_and_not_everywhere_is_texture_in_any_colour(rng, gray, monkeypatch):
+    """Grass: upright blades, with ground between the tufts."""
+    guess = NoiseEstimate("camera", 10 / 255, (), ())
+    monkeypatch.setattr(camera_noise, "estimate_noise", lambda pixels, mask: guess)
+    grain = rng.standard_normal((96, 96, 1 if gray else 3)).astype(np.float32)
+    blades = cv2.filter2D(grain, -1, np.outer([1, 1], [-1, 2, -1])).reshape(grain.shape)
+    places = np.kron(rng.uniform(size=(12, 12)) > 0.2, np.ones([8, 8]))[..., np.newaxis]
+    clean = np.full(grain.shape, 0.5, np.float32)
+    for noise, low, high in (
+        (places * blades / blades.std(), 0.0, 2.0),
+        (correlated(rng, (96, 96, 3))[..., : grain.shape[-1]], 8.0, 12.0),
+    ):
+        seen = np.repeat(clean, 3, axis=-1) if gray else clean
+        level = 10 / 255 * np.sqrt(np.mean(np.square(noise)))
+        found = measure_noise((clean + 10 / 255 * noise).astype(np.float32), Knowing(seen, level))
+        assert low <= 255 * found.stddev <= high
+
+
 def test_nothing_removed_is_no_noise(rng):
     clean = cv2.GaussianBlur(rng.uniform(size=(96, 96, 3)).astype(np.float32), (0, 0), 4)
     assert measure_noise(clean, lambda window, noise_stddev: window).kind == "none"
@@ -98,7 +118,7 @@ def test_the_shipped_weights_find_camera_noise_and_spare_a_clean_picture(rng):
     assert psnr(result.picture.pixels) > psnr(stored) - 0.3
 
 
-def test_what_jpeg_has_done_is_told_where_the_network_finds_less():
+def test_what_jpeg_has_done_is_told_where_the_network_finds_less(rng):
     """A restorer that finds nothing to remove, and one that finds more than JPEG."""
     _, encoded = cv2.imencode(
         ".jpg", np.uint8(255 * helpers.color_photograph()), [cv2.IMWRITE_JPEG_QUALITY, 40]
@@ -110,7 +130,10 @@ def test_what_jpeg_has_done_is_told_where_the_network_finds_less():
     assert level_to_tell(found) == found.stddev
     assert np.sqrt(np.mean(np.square(found.stddevs))) == pytest.approx(found.stddev, rel=1e-6)
     assert "JPEG artefacts" in str(found)
-    colored = np.float32([0.72, -0.72, 0])  # as the noise of cameras, not as texture is
-    much = measure_noise(decoded, lambda window, noise_stddev: window - noise_stddev * colored)
+    colored = correlated(rng, (96, 96, 3))  # as the noise of cameras, not as texture is
+    much = measure_noise(
+        decoded,
+        lambda window, noise_stddev: window - 0.6 * noise_stddev * colored[: window.shape[0]],
+    )
     assert much.kind == "camera"
     assert much.stddev > found.stddev
