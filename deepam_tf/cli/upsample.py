@@ -21,7 +21,7 @@ from deepam_tf.depth.views import turbo, write_point_cloud
 from deepam_tf.files import pictures as image_io
 from deepam_tf.files.atomic import check_place
 from deepam_tf.files.depth_maps import check_writable_depth, read_depth, write_depth
-from deepam_tf.files.levels import to_unit
+from deepam_tf.files.levels import Levels, to_unit
 from deepam_tf.files.stddev_maps import check_writable_stddev, write_stddev
 from deepam_tf.networks.deepam import DeepAM
 from deepam_tf.restoration.defaults import DEPTH_MODEL, DEPTH_TOLERANCE, SENSOR_MODEL
@@ -155,7 +155,7 @@ def upsample_files(
         )
         on_result(f"coloured: {args.preview}")
     if args.ply is not None:
-        write_point_cloud(args.ply, restored, guide, focal=args.focal)
+        write_point_cloud(args.ply, restored, np.asarray(guide), focal=args.focal)
         on_result(f"points: {args.ply}")
     return {
         "scale": [float(x) for x in observation.scale],
@@ -168,7 +168,7 @@ def _without_noise(
     args: argparse.Namespace,
     depth: np.ndarray,
     valid: np.ndarray,
-    guide: np.ndarray,
+    guide: np.ndarray | Levels,
     load: Callable[..., DeepAM],
     notes: list[str],
 ) -> np.ndarray:
@@ -179,7 +179,7 @@ def _without_noise(
             "map as large as its guide, which --scale takes for an upsampled one. Leave one out."
         )
     restorer = Restorer(load(SENSOR_MODEL, dtype=args.dtype), tile=args.tile)
-    small = cv2.resize(guide, depth.shape[::-1], interpolation=cv2.INTER_AREA)
+    small = cv2.resize(np.asarray(guide), depth.shape[::-1], interpolation=cv2.INTER_AREA)
     small = small.reshape(*depth.shape, guide.shape[-1])
     denoised, noise = denoise_depth(restorer, depth, small, valid=valid)
     low, high = np.quantile(depth[valid], [0.02, 0.98])
@@ -238,8 +238,8 @@ def _check_companion(path: pathlib.Path, name: str, values: np.ndarray, depth: n
 
 
 def _fitting_guide(
-    args: argparse.Namespace, depth: np.ndarray, guide: np.ndarray
-) -> tuple[np.ndarray, tuple[float, float]]:
+    args: argparse.Namespace, depth: np.ndarray, guide: np.ndarray | Levels
+) -> tuple[np.ndarray | Levels, tuple[float, float]]:
     """The guide, resized where that was asked for, and the scale; errors where they clash."""
     size = guide.shape[:2]
     scale = infer_scale(depth.shape, size) if args.scale is None else args.scale
@@ -259,13 +259,13 @@ def _fitting_guide(
     if scale is None:
         scale = as_pair(max(round(size[0] / depth.shape[0]), 1))
     fine = [round(low * s) for low, s in zip(depth.shape, scale, strict=True)]
-    resized = cv2.resize(guide, fine[::-1], interpolation=cv2.INTER_AREA)
+    resized = cv2.resize(np.asarray(guide), fine[::-1], interpolation=cv2.INTER_AREA)
     return resized.reshape(*fine, guide.shape[-1]), scale
 
 
-def _shift(observation: Observation, guide: np.ndarray) -> list[str]:
+def _shift(observation: Observation, guide: np.ndarray | Levels) -> list[str]:
     """A line if the edges of map and guide lie apart by more than the samples allow."""
-    shift = misalignment(observation.image, guide)
+    shift = misalignment(observation.image, np.asarray(guide))
     if shift is None or np.hypot(*shift) < max(SHIFT, max(observation.scale) / 2):
         return []
     return [

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Levels", "from_unit", "to_unit"]
+__all__ = ["Levels", "from_unit", "mapped", "to_unit"]
 
 _ROWS = 64
 
@@ -127,3 +127,22 @@ class Levels:
     def of(self, function: Callable[[np.ndarray], np.ndarray]) -> Levels:
         """The same of other numbers: what a function makes of these."""
         return Levels(function(self.numbers), self.white)
+
+
+def mapped(
+    function: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray | Levels
+) -> np.ndarray | Levels:
+    """What a function that only moves pixels makes of an array, or of `Levels`, which they stay.
+
+    Args:
+        function: of an array, whatever its type.
+        pixels: floats, or the integers of a file.
+
+    Returns:
+        The same kind.
+
+    Example:
+        >>> mapped(np.flipud, Levels(np.array([[0], [255]], np.uint8)))[0]
+        array([1.], dtype=float32)
+    """
+    return pixels.of(function) if isinstance(pixels, Levels) else function(pixels)

@@ -380,6 +380,7 @@ def read(
     max_megapixels: float = MAX_MEGAPIXELS,
     white_level: float | str | None = None,
     first_frame: bool = False,
+    as_levels: bool = False,
 ) -> Picture:
     """Decode an image file that holds one picture, upright, alpha kept apart.
 
@@ -388,6 +389,7 @@ def read(
         max_megapixels: see `open_pictures`.
         white_level: see `open_pictures`.
         first_frame: see `open_pictures`.
+        as_levels: see `open_pictures`.
 
     Returns:
         A `Picture`.
@@ -397,7 +399,11 @@ def read(
             `first_frame` is False.
     """
     with open_pictures(
-        path, max_megapixels=max_megapixels, white_level=white_level, first_frame=first_frame
+        path,
+        max_megapixels=max_megapixels,
+        white_level=white_level,
+        first_frame=first_frame,
+        as_levels=as_levels,
     ) as pictures:
         if pictures.count > 1:
             raise ImageFileError(

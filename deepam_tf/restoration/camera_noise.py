@@ -3,7 +3,9 @@
 No measure of single blocks tells the grain of a camera from fine texture. A network that was
 trained to do just that does: what it removes from a few windows of the picture is the noise. How
 much that is depends on the level it is told, but less than in proportion: the level at which both
-agree is the picture's.
+agree is the picture's, if it is noise. A lawn may be removed too. What is removed of texture is the
+finest there is, and there are places without: of noise neighbouring pixels are correlated, or it
+is everywhere.
 """
 
 from __future__ import annotations

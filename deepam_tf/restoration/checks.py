@@ -13,17 +13,17 @@ __all__ = ["check_image", "check_units", "companion"]
 _SIGMAS = 8.0  # no noise reaches so many standard deviations
 
 
-def companion(name: str, value, shape: tuple, channels: int) -> np.ndarray:
+def companion(name: str, value, shape: tuple, channels: int) -> np.ndarray | Levels:
     """Bring what a model is given beside an image into shape.
 
     Args:
         name: of the input.
-        value: a number (a noise level), or an array.
+        value: a number (a noise level), an array, or the `Levels` of a picture.
         shape: of the image, `(H, W, C)`.
         channels: of the input.
 
     Returns:
-        `[1, 1, 1]` or `[H, W, channels]`, float32.
+        `[1, 1, 1]` or `[H, W, channels]`, float32; `Levels` as they are.
 
     Raises:
         ValueError: if it has another shape, or is not finite or negative somewhere.
@@ -33,7 +33,7 @@ def companion(name: str, value, shape: tuple, channels: int) -> np.ndarray:
         >>> checks.companion("noise_stddev", 0.1, (4, 5, 1), 1).shape
         (1, 1, 1)
     """
-    x = np.asarray(value, np.float32)
+    x = value if isinstance(value, Levels) else np.asarray(value, np.float32)
     if name == "noise_stddev" and x.ndim == 0:
         x = x.reshape([1, 1, 1])
     expected = (*shape[:2], channels)
@@ -43,7 +43,7 @@ def companion(name: str, value, shape: tuple, channels: int) -> np.ndarray:
             f"`{name}` must {also}have shape {list(expected)}: height and width of the image. "
             f"Received: {name}.shape={x.shape}, image.shape={shape}."
         )
-    if not np.isfinite(x).all() or x.min() < 0:
+    if not isinstance(x, Levels) and (not np.isfinite(x).all() or x.min() < 0):
         raise ValueError(
             f"`{name}` must be finite and not negative. "
             f"Received: least {x.min()}, {int((~np.isfinite(x)).sum())} not finite."

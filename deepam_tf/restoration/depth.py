@@ -13,6 +13,7 @@ from deepam_tf.depth.holes import find_strays, value_range
 from deepam_tf.depth.noise import DepthNoise, estimate_depth_noise
 from deepam_tf.depth.observation import Observation, observe
 from deepam_tf.depth.planes import clamp_to_samples, snap_to_planes
+from deepam_tf.files.levels import Levels
 from deepam_tf.restoration.defaults import ANY_SCALE_MODEL, DEPTH_MODEL
 from deepam_tf.restoration.pretrained import pretrained_card
 from deepam_tf.restoration.tiles import Restorer
@@ -53,7 +54,7 @@ def suitable_weights(observation: Observation) -> str:
 def restore_observation(
     restorer: Restorer,
     observation: Observation,
-    guide: np.ndarray,
+    guide: np.ndarray | Levels,
     *,
     snap: bool = True,
     keep: bool = True,
@@ -68,7 +69,7 @@ def restore_observation(
     Args:
         restorer: of a model with a one-channel image, a guide and a mask.
         observation: see `depth.observation.observe`.
-        guide: `[H, W, G]` floating, in [0, 1].
+        guide: `[H, W, G]` floating, in [0, 1], or `Levels`.
         snap: whether pixels beside an edge that are near one of the surfaces around take its
             value, see `planes.snap_to_planes`.
         keep: whether a measured pixel comes out as measured, and averages as measured, see
@@ -89,7 +90,7 @@ def restore_observation(
 def restore_observation_with_stddev(
     restorer: Restorer,
     observation: Observation,
-    guide: np.ndarray,
+    guide: np.ndarray | Levels,
     *,
     snap: bool = True,
     keep: bool = True,
@@ -145,10 +146,13 @@ def _decided(restored: np.ndarray, observation: Observation, *, snap: bool, keep
         if snap and max(observation.scale) > 1:
             strip = snap_to_planes(strip, samples, valid, **grid)
         restored[top : top + rows] = clamp_to_samples(strip, samples, valid, **grid)
-    values = observation.to_units(restored[..., 0].astype(np.float64))
+    values = np.empty(observation.measured.shape, observation.measured.dtype)
+    for top in range(0, len(restored), rows):
+        part = slice(top, top + rows)
+        values[part] = observation.to_units(restored[part, :, 0].astype(np.float64))
     if keep:
-        values = np.where(np.isnan(observation.measured), values, observation.measured)
-    return values.astype(observation.measured.dtype)
+        np.copyto(values, observation.measured, where=~np.isnan(observation.measured))
+    return values
 
 
 def upsample_depth(

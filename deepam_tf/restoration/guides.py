@@ -8,6 +8,7 @@ import numpy as np
 
 from deepam_tf.depth.observation import infer_scale
 from deepam_tf.files import pictures as image_io
+from deepam_tf.files.levels import Levels, mapped
 from deepam_tf.files.orientation import as_stored, read_orientation
 from deepam_tf.files.pairs import to_channels
 
@@ -21,7 +22,7 @@ def read_guide(
     *,
     scale: object | None = None,
     max_megapixels: float = image_io.MAX_MEGAPIXELS,
-) -> tuple[np.ndarray, list[str]]:
+) -> tuple[np.ndarray | Levels, list[str]]:
     """A colour picture, upright only if the depth map was turned upright too.
 
     Args:
@@ -33,16 +34,18 @@ def read_guide(
         max_megapixels: refuse larger pictures before decoding them.
 
     Returns:
-        Pixels `[H, W, 3]` in [0, 1], and what there is to say, a line each.
+        Pixels `[H, W, 3]` in [0, 1], `Levels` where the file has 8 or 16 bits, and what there is
+        to say, a line each.
 
     Raises:
         ImageFileError: if the file is no picture that can be read.
     """
-    pixels = to_channels(image_io.read(path, max_megapixels=max_megapixels).pixels, 3)
+    pixels = image_io.read(path, max_megapixels=max_megapixels, as_levels=True).pixels
+    pixels = mapped(lambda x: to_channels(x, 3), pixels)
     orientation = read_orientation(path)
     if orientation == read_orientation(depth_path):
         return pixels, []
-    stored = as_stored(pixels, orientation)
+    stored = mapped(lambda x: as_stored(x, orientation), pixels)
     if scale is None and infer_scale(depth_shape, stored.shape[:2]) is None:
         return pixels, []  # it fits, if at all, as it was turned
     note = f"{path} has an EXIF tag that turns it and the depth map has none: taken as stored"

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from deepam_tf.files.levels import Levels, to_unit
+from deepam_tf.files.levels import Levels, mapped, to_unit
 from deepam_tf.networks.deepam import DeepAM
 from deepam_tf.restoration.borders import FRAME, has_quiet_rim, with_frame
 from deepam_tf.restoration.checks import check_image, check_units, companion
@@ -142,7 +142,7 @@ class Restorer:
         image: np.ndarray,
         *,
         noise_stddev: float | np.ndarray | None = None,
-        guide: np.ndarray | None = None,
+        guide: np.ndarray | Levels | None = None,
         mask: np.ndarray | None = None,
         on_tile: Callable[[], object] = lambda: None,
         out: np.ndarray | None = None,
@@ -153,8 +153,8 @@ class Restorer:
             image: `[H, W, C]`, floating, range [0, 1] plus noise.
             noise_stddev: standard deviation of the noise in the image's units, a number or
                 `[H, W, 1]`, at most 1; for models built with `noise_level`, and only for them.
-            guide: the picture that guides, `[H, W, guide_channels]` in [0, 1]; for models
-                built with `guide_channels`, and only for them.
+            guide: the picture that guides, `[H, W, guide_channels]` in [0, 1], an array or
+                `Levels`; for models built with `guide_channels`, and only for them.
             mask: `[H, W, 1]` in [0, 1], 0 where the image has a hole; for models built with
                 `mask`, and only for them.
             on_tile: called after each tile, for a progress bar.
@@ -217,12 +217,13 @@ class Restorer:
         if not self._wants_frame(image, companions):
             self._in_windows(out, image, companions, on_tile, **options)
             return
-        framed = image.of(with_frame) if isinstance(image, Levels) else with_frame(image)
+        framed = mapped(with_frame, image)
         result = framed
         if not isinstance(framed, Levels):
             result = np.empty((*framed.shape[:2], *out.shape[2:]), np.float32)
         companions = {
-            name: x if x.shape[:2] == (1, 1) else with_frame(x) for name, x in companions.items()
+            name: x if x.shape[:2] == (1, 1) else mapped(with_frame, x)
+            for name, x in companions.items()
         }
         # A bar counts the windows of the picture itself.
         left = self.count_tiles(*image.shape)
@@ -314,7 +315,7 @@ class Restorer:
         image: np.ndarray,
         *,
         noise_stddev: float | np.ndarray | None = None,
-        guide: np.ndarray | None = None,
+        guide: np.ndarray | Levels | None = None,
         mask: np.ndarray | None = None,
         on_tile: Callable[[], object] = lambda: None,
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -449,7 +450,8 @@ class Restorer:
             def moved(x, turns=turns, direction=direction):
                 return np.rot90(x[:, ::direction], turns)
 
-            result = restored(moved(image), {name: moved(x) for name, x in companions.items()})
+            turned = {name: mapped(moved, x) for name, x in companions.items()}
+            result = restored(moved(image), turned)
             total = total + np.rot90(result, -turns)[:, ::direction]
         return np.asarray(total / 8)
 

@@ -243,6 +243,18 @@ def test_holes_of_any_width_have_no_seams(filling, width):
     assert np.abs(tiled - image).max() > 2 / 255  # the networks have a say in it
 
 
+@pytest.mark.parametrize(("dtype", "self_ensemble"), [(np.uint8, False), (np.uint16, True)])
+def test_a_guide_may_stay_integers(filling, rng, dtype, self_ensemble):
+    image = rng.uniform(size=(20, 30, 1)).astype(np.float32)
+    mask = np.float32(rng.uniform(size=image.shape) > 0.5)
+    guide = rng.integers(0, np.iinfo(dtype).max, image.shape).astype(dtype)
+    restorer = deepam_tf.Restorer(filling, tile=16, self_ensemble=self_ensemble)
+    expected = restorer(image, guide=to_unit(guide), mask=mask)
+    np.testing.assert_array_equal(restorer(image, guide=Levels(guide), mask=mask), expected)
+    with pytest.raises(ValueError, match=r"`guide` must have shape \[20, 30, 1\]"):
+        restorer(image, guide=Levels(guide[1:]), mask=mask)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mask", [False, True])
 def test_tiles_of_a_model_with_levels_and_edge_weights_agree(rng, mask):
