@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import sys
 from typing import Any
 
 import keras
@@ -26,6 +27,7 @@ import deepam_tf
 from benchmarks import depth_scales
 from benchmarks.denoising_cost import convolution_cost
 from deepam_tf.files.levels import to_unit
+from deepam_tf.files.pictures import ImageFileError
 from training.configuration.config import TrainingConfig
 from training.configuration.recipes import find_recipe
 from training.configuration.settings import read_values, replace
@@ -136,28 +138,21 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.task == "gray" and None in (args.photos, args.bsd68):
         parser.error("gray needs --photos and --bsd68.")
-    base = replace(
-        find_recipe(_RECIPES[args.task]),
-        {**_SHORT, **_OF_TASK[args.task], "data.border": args.border, **read_values(args.settings)},
-    )
-    task = find_task(base.data.task)
-    examples = load_examples(args.data, base.data, task)
-    if args.task == "gray":
-        photos = load_examples([args.photos], base.data, task)
-        held = set(np.linspace(0, len(photos) - 1, HELD_OUT["gray"], dtype=int).tolist())
-        examples += photos.pick([i for i in range(len(photos)) if i not in held])
-        textures = photos.pick(sorted(held))
-        sets = {
-            "BSD68": read_images(args.bsd68),
-            "photographs": {
-                name: most_detailed(to_unit(item)[..., 0])
-                for name, item in zip(textures.names, textures.items, strict=True)
+    try:
+        base = replace(
+            find_recipe(_RECIPES[args.task]),
+            {
+                **_SHORT,
+                **_OF_TASK[args.task],
+                "data.border": args.border,
+                **read_values(args.settings),
             },
-        }
-        columns = [f"{name}, PSNR dB" for name in sets]
-    else:
-        examples, held_out = hold_out(examples, HELD_OUT["depth"])
-        columns = [f"x{scale}, bad pixels %" for scale in SCALES]
+        )
+        examples, held_out, sets = _read(args, base)
+    except (ImageFileError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    columns = [f"{name}, PSNR dB" for name in sets] or [f"x{n}, bad pixels %" for n in SCALES]
     table = rich.table.Table(
         "variant", "multiply-adds a pixel", *columns,
         title=f"{args.task}, {base.run.num_steps} steps, seeds {', '.join(map(str, args.seeds))}",
@@ -177,6 +172,26 @@ def main(argv: list[str] | None = None) -> int:
         table.add_row(label, f"{cost:,.0f}", *map(", ".join, zip(*figures, strict=True)))
     print_whole(rich.console.Console(), table)
     return 0
+
+
+def _read(
+    args: argparse.Namespace, base: TrainingConfig
+) -> tuple[Examples, Examples, dict[str, dict[str, np.ndarray]]]:
+    """What is learnt from, what is held out, and for gray the named pictures that are judged on."""
+    task = find_task(base.data.task)
+    examples = load_examples(args.data, base.data, task)
+    if args.task == "depth":
+        return *hold_out(examples, HELD_OUT["depth"]), {}
+    photos = load_examples([args.photos], base.data, task)
+    # More than the one in ten of `hold_out`: photographs are few and large.
+    held = set(np.linspace(0, len(photos) - 1, HELD_OUT["gray"], dtype=int).tolist())
+    textures = photos.pick(sorted(held))
+    details = {
+        name: most_detailed(to_unit(item)[..., 0])
+        for name, item in zip(textures.names, textures.items, strict=True)
+    }
+    examples += photos.pick([i for i in range(len(photos)) if i not in held])
+    return examples, textures, {"BSD68": read_images(args.bsd68), "photographs": details}
 
 
 def _folder(label: str, seed: int) -> str:

@@ -85,10 +85,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--case", nargs="*", choices=list(CASES), default=list(CASES))
     parser.add_argument("--bfloat16", action="store_true", help="networks in half precision")
     args = parser.parse_args(argv)
+    try:
+        table = _measured(args)
+    except image_io.ImageFileError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    rich.console.Console().print(table)
+    return 0
+
+
+def _measured(args: argparse.Namespace) -> rich.table.Table:
+    paths = [path for folder in args.data for path in image_io.list_images(folder)[:: args.every]]
+    if not paths:
+        folders = ", ".join(map(str, args.data))
+        raise image_io.ImageFileError(f"{folders}: the folders hold no image files.")
     dtype = "mixed_bfloat16" if args.bfloat16 else "float32"
     default = photographs.default(dtype)
     white = Restorer(deepam_tf.load_pretrained("denoise_color", dtype=dtype))
-    paths = [path for folder in args.data for path in image_io.list_images(folder)[:: args.every]]
     table = rich.table.Table("", "before", "told", "blind", "worst change", "of")
     for case in args.case:
         sigma, quality = CASES[case]
@@ -118,8 +131,7 @@ def main(argv: list[str] | None = None) -> int:
             f"{change[worst]:+.2f}",
             paths[worst].name,
         )
-    rich.console.Console().print(table)
-    return 0
+    return table
 
 
 if __name__ == "__main__":

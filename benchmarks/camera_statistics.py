@@ -63,6 +63,8 @@ def _simulated(folder: pathlib.Path, count: int) -> Iterable[np.ndarray]:
     camera = CameraSimulator(shares=(1, 0, 0, 0))
     photograph = tf.function(camera, reduce_retracing=True)
     paths = image_io.list_images(folder)
+    if not paths:
+        raise image_io.ImageFileError(f"{folder}: the folder holds no image files.")
     for number in range(count):
         pixels = data.load_image(paths[number % len(paths)], 3)
         top, left = (max(size - _SIZE, 0) // 2 for size in pixels.shape[:2])
@@ -86,8 +88,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=100, help="photographs to simulate (100)")
     parser.add_argument("--pairs", type=pathlib.Path, nargs="*", default=[], help="real ones")
     args = parser.parse_args(argv)
-    rows = {"simulated": np.array(list(_simulated(args.data, args.count)))}
-    rows |= {folder.name: np.array(list(_real(folder))) for folder in args.pairs}
+    try:
+        rows = {"simulated": np.array(list(_simulated(args.data, args.count)))}
+        rows |= {folder.name: np.array(list(_real(folder))) for folder in args.pairs}
+    except image_io.ImageFileError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     names = ["sigma", "lag 1, R", "G", "B", "R with G", "G with B", "R with B"]
     names += [f"{i / _STEPS:g} to {(i + 1) / _STEPS:g}" for i in range(_STEPS)]
     table = rich.table.Table("", *rows)

@@ -56,3 +56,9 @@ def test_the_command_trains_and_judges_each_variant(tmp_path, capsys, rng):
     assert (tmp_path / "runs" / "gray" / "edge_weights_0" / "model.keras").exists()
     assert ablation.main(arguments) == 0  # nothing is trained again
     assert capsys.readouterr().out.splitlines()[-4:] == first.splitlines()[-4:]
+
+
+def test_a_folder_that_is_not_there_is_an_error_of_the_command(tmp_path, capsys):
+    arguments = ["depth", "--data", str(tmp_path / "none")]
+    assert ablation.main(arguments) == 2
+    assert str(tmp_path / "none") in capsys.readouterr().err

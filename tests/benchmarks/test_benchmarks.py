@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 
 import numpy as np
 import pytest
@@ -225,3 +226,11 @@ def test_the_profiler_finds_what_the_time_goes_into(tmp_path, capsys):
     assert solves > 1
     nowhere = ["--data", str(tmp_path / "none"), "--out", str(out)]
     assert profiler.main(nowhere) == 2
+
+
+@pytest.mark.parametrize("name", ["blind", "camera_statistics"])
+def test_a_folder_that_holds_nothing_is_an_error_of_the_command(tmp_path, capsys, name):
+    command = importlib.import_module(f"benchmarks.{name}").main
+    for folder in (tmp_path, tmp_path / "none"):
+        assert command(["--data", str(folder)]) == 2
+        assert str(folder) in capsys.readouterr().err
