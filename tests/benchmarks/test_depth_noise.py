@@ -16,6 +16,7 @@ def test_the_camera_is_as_noisy_as_told():
     assert noisy[valid].std() == pytest.approx(stddev[valid].mean(), rel=0.2)
 
 
+@pytest.mark.slow
 def test_the_command_measures_every_way_and_draws(tmp_path, capsys):
     depth, guide = draw_scene(np.random.default_rng(3), (64, 80))
     for name, pixels in (("depth", depth[..., np.newaxis] / 255), ("rgb", guide)):

@@ -42,6 +42,7 @@ def padded_inputs(model: deepam_tf.DeepAM) -> dict[str, np.ndarray]:
     return {name: x.astype(np.float32) for name, x in inputs.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_each_is_as_alone(name):
     model = model_of(name)

@@ -251,6 +251,7 @@ def test_the_seconds_of_a_picture_leave_out_what_it_waited_for_its_turn(
     assert taken[0] < seconds <= taken[1]
 
 
+@pytest.mark.slow
 def test_an_interrupted_folder_ends_at_once_and_leaves_nothing_half_written(tmp_path, rng):
     for number in range(60):
         noisy = rng.integers(0, 256, (160, 160), dtype=np.uint8)
@@ -278,6 +279,7 @@ def test_an_interrupted_folder_ends_at_once_and_leaves_nothing_half_written(tmp_
         assert image_io.read(tmp_path / "out" / name).pixels.shape == (160, 160, 1)
 
 
+@pytest.mark.slow
 def test_deviations_of_two_pictures_do_not_replace_each_other(tmp_path, capsys, scene):
     """In the tree of the results; where two have one name, the second is refused."""
     folder, stds = tmp_path / "in", tmp_path / "stds"

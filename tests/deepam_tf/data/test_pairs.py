@@ -45,6 +45,7 @@ def test_measured_pixels_have_the_true_value():
         )
 
 
+@pytest.mark.slow
 def test_both_senses_of_depth_occur():
     crops = data.depth_crops([depth_pair()], scale=4, **OPTIONS).take(4)
     rising = np.concatenate(

@@ -81,6 +81,7 @@ def test_each_iteration_has_weights_of_its_own():
     assert not np.array_equal(first.convolutions[1].kernel, second.convolutions[1].kernel)
 
 
+@pytest.mark.slow
 def test_file_round_trip_in_a_new_process_is_bit_equal(tmp_path, rng):
     model = deepam_tf.DeepAM(2, rtol=1e-4, gamma_min=0.05, **SMALL)
     image = rng.uniform(size=(1, 12, 10, 1)).astype(np.float32)

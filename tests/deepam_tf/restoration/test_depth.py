@@ -161,6 +161,7 @@ def sensor_restorer():
     return deepam_tf.Restorer(deepam_tf.load_pretrained("denoise_depth"))
 
 
+@pytest.mark.slow
 def test_the_noise_of_a_sensor_goes_and_edges_stay(sensor_restorer, sensed):
     """Nearer to the truth than what it was given, and than a median that keeps edges too.
 
@@ -179,6 +180,7 @@ def test_the_noise_of_a_sensor_goes_and_edges_stay(sensor_restorer, sensed):
     assert np.sqrt(np.mean(ours**2)) < 0.9 * np.sqrt(np.mean(median**2))
 
 
+@pytest.mark.slow
 def test_the_unit_of_a_noisy_map_does_not_matter(sensor_restorer, sensed):
     _, guide, noisy, valid = sensed
     metres, _ = denoise_depth(sensor_restorer, noisy, guide, valid=valid)

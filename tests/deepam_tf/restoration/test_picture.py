@@ -141,6 +141,7 @@ def test_cancelling_goes_through_and_leaves_nothing_broken(gray):
     deepam_tf.restore_picture(wide, noise=0.1, tile=32)
 
 
+@pytest.mark.slow
 def test_threads_share_one_model(gray, monkeypatch):
     loaded = []
 
@@ -192,6 +193,7 @@ def camera_noisy(rng, channels: int) -> Picture:
     return Picture(pixels.astype(np.float32), None, np.dtype("uint8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_camera_noise_goes_through_its_own_weights(rng, channels):
     given = camera_noisy(rng, channels)

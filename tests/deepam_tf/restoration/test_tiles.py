@@ -243,6 +243,7 @@ def test_holes_of_any_width_have_no_seams(filling, width):
     assert np.abs(tiled - image).max() > 2 / 255  # the networks have a say in it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "self_ensemble"), [(np.uint8, False), (np.uint16, True)])
 def test_a_guide_may_stay_integers(filling, rng, dtype, self_ensemble):
     image = rng.uniform(size=(20, 30, 1)).astype(np.float32)
@@ -427,6 +428,7 @@ def test_noise_level_goes_where_it_is_wanted(told, model):
         deepam_tf.restore(model, np.zeros((9, 9, 1)), noise_stddev=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flat", [False, True], ids=["noisy rim", "quiet rim"])
 @pytest.mark.parametrize(("dtype", "white"), [("u1", None), ("u2", 4095)])
 def test_integers_are_restored_in_their_place(model, rng, flat, dtype, white):
