@@ -69,6 +69,11 @@ def main(argv: list[str] | None = None) -> int:
             )
         keras.utils.set_random_seed(config.run.seed)
         examples = load_examples(args.data, config.data, find_task(config.data.task))
+        if len(examples) < _HELD_OUT_SHARE or args.pictures < 1:
+            raise ValueError(
+                f"At least {_HELD_OUT_SHARE} examples and one of `--pictures` are needed. "
+                f"Received: {len(examples)} examples, --pictures {args.pictures}."
+            )
         kept, held = hold_out(examples, len(examples) // _HELD_OUT_SHARE)
         crops = remember(model, kept, config, args.crops)
         held_out = remember(model, held, config, max(args.crops // 3, 8))

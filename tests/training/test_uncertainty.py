@@ -145,6 +145,13 @@ def test_a_head_is_trained_shipped_judged_and_shown(tmp_path, folder, shipped, m
     assert "told 75" in (tmp_path / "told.csv").read_text()
 
 
+def test_too_few_pictures_to_hold_one_out_are_refused(tmp_path, folder, shipped, capsys):
+    arguments = ["denoise_gray", "--data", str(folder), "--out", str(tmp_path / "heads")]
+    assert train_uncertainty.main(arguments) == 2
+    assert "Received: " in capsys.readouterr().err
+    assert not (tmp_path / "heads").exists()
+
+
 def test_a_folder_without_pairs_is_refused(tmp_path, monkeypatch, capsys):
     model = deepam_tf.DeepAM(1, filters=4, depth=3, noise_level=True, uncertainty_filters=4)
     monkeypatch.setattr(evaluate_uncertainty, "load_uncertain", lambda name: model)
