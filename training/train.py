@@ -59,6 +59,18 @@ def main(argv: list[str] | None = None) -> int:
         default="one",
         help="one device, all of this machine (mirrored), or several machines (workers)",
     )
+    parser.add_argument(
+        "--export",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="do not train, write the step as StableHLO, for a machine with JAX: run_step.py there",
+    )
+    parser.add_argument(
+        "--adopt",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="take over what such a program has reached, and go on from there",
+    )
     parser.add_argument("--list", action="store_true", help="print the shipped recipes and end")
     parser.add_argument("--show", action="store_true", help="print the configuration and end")
     args = parser.parse_args(argv)
@@ -90,6 +102,8 @@ def main(argv: list[str] | None = None) -> int:
             if args.init is None
             else keras.saving.load_model(args.init, compile=False),
             strategy=args.strategy,
+            export=args.export,
+            adopt=args.adopt,
             command=run_folder.command_line("training.train", arguments),
         )
     except (ImageFileError, ValueError, FloatingPointError, OSError) as error:

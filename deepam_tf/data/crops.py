@@ -19,6 +19,7 @@ from deepam_tf.data.streams import PictureStream
 __all__ = [
     "augment",
     "crop_drawer",
+    "crop_sampler",
     "numbered",
     "random_crops",
     "same_dtype",
@@ -89,39 +90,68 @@ def random_crops(
     Raises:
         ValueError: if there is no image, one is smaller than the crop, or the parts differ.
     """
-    streamed = isinstance(parts, PictureStream)
-    if streamed:
+    if isinstance(parts, PictureStream):
         sizes = parts.sizes[parts.chosen]
-        smallest = sizes[np.argmin(sizes.min(axis=1))].tolist()
-    else:
-        sizes = [image.shape[:2] for image in parts[0]]
-        smallest = min(sizes, key=min, default=None)
-    if smallest is None or min(smallest) < crop_size:
-        raise ValueError(
-            "Every training image must be at least as large as the crop. Received: "
-            f"{len(sizes)} images, smallest {smallest}, crop_size={crop_size}."
-        )
-    if streamed:
+        _check_sizes(len(sizes), sizes[np.argmin(sizes.min(axis=1))].tolist(), crop_size)
         samples = _streamed(parts, observe, crop_size, seed, first_batch * batch_size)
         return samples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    with tf.device("CPU:0"):  # where the pipeline runs: a GPU's memory is for the network
+        sample = crop_sampler(parts, observe, crop_size=crop_size, seed=seed)
+    indices = tf.data.Dataset.range(first_batch * batch_size, np.iinfo(np.int64).max)
+    samples = indices.map(sample, num_parallel_calls=tf.data.AUTOTUNE)
+    return samples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def crop_sampler(
+    parts: list[list[np.ndarray]],
+    observe: Callable[[list[tf.Tensor], tf.Tensor, tf.Tensor], Any],
+    *,
+    crop_size: int,
+    seed: int,
+) -> Callable[[tf.Tensor], Any]:
+    """The samples of `random_crops` one by one, by their numbers.
+
+    All shapes are known, so that XLA compiles a step of training with its crops.
+
+    Args:
+        parts: lists of images, see `random_crops`; no stream.
+        observe: see there.
+        crop_size: side of the square crops in pixels.
+        seed: seed of every random choice.
+
+    Returns:
+        Function of a sample's number, an int64 scalar.
+
+    Raises:
+        ValueError: if there is no image, one is smaller than the crop, or the parts differ.
+    """
+    sizes = [image.shape[:2] for image in parts[0]]
+    _check_sizes(len(sizes), min(sizes, key=min, default=None), crop_size)
     for part in parts[1:]:
         if [image.shape[:2] for image in part] != sizes:
             raise ValueError(
                 "Every image must have a guide of its size. "
                 f"Received: {len(sizes)} images and {len(part)} guides, or other sizes."
             )
-    with tf.device("CPU:0"):  # where the pipeline runs: a GPU's memory is for the network
-        stored = [_Store.of(same_dtype(part)) for part in parts]
-        shapes = tf.constant(sizes, tf.int64)
+    stored = [_Store.of(same_dtype(part)) for part in parts]
 
     def sample(index: tf.Tensor):
         seeds = sample_seeds(seed, index)
+        shapes = tf.constant(sizes, tf.int64)
         number = _draw(shapes, crop_size, seeds)
-        return observe(_crops(stored, shapes[number], number, crop_size, seeds), number, seeds[3])
+        # Looked up, not sliced: XLA would want to know at compile time where a slice begins.
+        shape = tf.gather(shapes, number)
+        return observe(_crops(stored, shape, number, crop_size, seeds), number, seeds[3])
 
-    indices = tf.data.Dataset.range(first_batch * batch_size, np.iinfo(np.int64).max)
-    samples = indices.map(sample, num_parallel_calls=tf.data.AUTOTUNE)
-    return samples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return sample
+
+
+def _check_sizes(count: int, smallest: Any, crop_size: int) -> None:
+    if smallest is None or min(smallest) < crop_size:
+        raise ValueError(
+            "Every training image must be at least as large as the crop. Received: "
+            f"{count} images, smallest {smallest}, crop_size={crop_size}."
+        )
 
 
 def _streamed(
@@ -153,7 +183,7 @@ def _streamed(
     def samples(values, shapes, numbers, first, end):
         starts = tf.cumsum(tf.reduce_prod(shapes, axis=1), exclusive=True)
         stored = [
-            _Store(value, starts * channels, channels)
+            _Store(value, starts, channels)
             for value, channels in zip(values, stream.channels, strict=True)
         ]
 
@@ -234,38 +264,49 @@ class _Numbered:
 class _Store:
     """Images of any size behind one another in one tensor."""
 
-    def __init__(self, values: tf.Tensor, starts: tf.Tensor, channels: int) -> None:
+    def __init__(self, values: tf.Tensor, starts: tf.Tensor | np.ndarray, channels: int) -> None:
         self.channels = channels
-        self._values, self._starts = values, starts
+        self._pixels, self._starts = tf.reshape(values, [-1, channels]), starts
 
     @classmethod
     def of(cls, images: list[np.ndarray]) -> _Store:
-        starts = np.cumsum([0, *(image.size for image in images[:-1])])
+        starts = np.cumsum([0, *(image.shape[0] * image.shape[1] for image in images[:-1])])
         values = np.concatenate([image.reshape(-1) for image in images])
-        return cls(tf.constant(values), tf.constant(starts, tf.int64), images[0].shape[-1])
+        return cls(tf.constant(values), starts, images[0].shape[-1])
 
-    def crop(self, number, width, top, left, size: int) -> tf.Tensor:
-        # Only the crop's own rows are sliced out of the one long array.
-        start = self._starts[number] + top * width * self.channels
-        rows = tf.slice(self._values, [start], [size * width * self.channels])
-        return tf.reshape(rows, [size, width, self.channels])[:, left : left + size]
+    def crop(self, number, width, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+        start = tf.gather(tf.convert_to_tensor(self._starts, tf.int64), number)
+        return tf.gather(self._pixels, start + rows * width + columns)
 
 
 def _crops(
     stored: list[_Store], shape: tf.Tensor, number: tf.Tensor, size: int, seeds: tf.Tensor
 ) -> list[tf.Tensor]:
-    """The crop of a sample, the same of every part."""
+    """The crop of a sample, the same of every part, turned as `augment` turns it."""
     height, width = tf.unstack(shape)
     top = uniform_int(seeds[1], height - size + 1)
     left = uniform_int(seeds[2], width - size + 1)
-    choice = tf.cast(uniform_int(seeds[3], 8), tf.int32)
+    rows, columns = _turned(size, uniform_int(seeds[3], 8))
     return [
         tf.ensure_shape(
-            augment(part.crop(number, width, top, left, size), choice),
-            [size, size, part.channels],
+            part.crop(number, width, top + rows, left + columns), [size, size, part.channels]
         )
         for part in stored
     ]
+
+
+def _turned(size: int, choice: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Row and column, `[size, size]`, from which `augment` takes each pixel of a square.
+
+    Pictures that are looked up there are turned without a branch in the graph.
+    """
+    turns = choice % 4
+    side = tf.range(size, dtype=tf.int64)
+    down, right = tf.meshgrid(side, side, indexing="ij")
+    right = tf.where(choice >= 4, size - 1 - right, right)
+    rows, columns = tf.where(turns % 2 == 1, right, down), tf.where(turns % 2 == 1, down, right)
+    rows = tf.where((turns == 2) | (turns == 3), size - 1 - rows, rows)
+    return rows, tf.where((turns == 1) | (turns == 2), size - 1 - columns, columns)
 
 
 def _draw(shapes: tf.Tensor, crop_size: int, seeds: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,8 @@ which starts again at step `n` sees the very crops and noise it would have seen.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +17,7 @@ from deepam_tf.data import degradations
 from deepam_tf.data.crops import (
     augment,
     crop_drawer,
+    crop_sampler,
     random_crops,
     same_dtype,
     sample_seeds,
@@ -43,6 +46,7 @@ __all__ = [
     "camera_crops",
     "crop_sources",
     "denoising_crops",
+    "denoising_sampler",
     "depth_crops",
     "full_scale",
     "list_pairs",
@@ -135,6 +139,71 @@ def denoising_crops(
     Raises:
         ValueError: if there is no image, one is smaller than the crop, or a guide does not fit.
     """
+    observe = _noisy_observer(noise_stddev, crop_size, vary_pairs, vary_colors, weigh_levels)
+    if isinstance(images, PictureStream):
+        parts = images
+    else:
+        parts = [images] if guides is None else [images, guides]
+    return random_crops(
+        parts,
+        observe,
+        crop_size=crop_size,
+        batch_size=batch_size,
+        seed=seed,
+        first_batch=first_batch,
+    )
+
+
+def denoising_sampler(
+    images: list[np.ndarray],
+    *,
+    noise_stddev: float | tuple[float, float],
+    crop_size: int,
+    guides: list[np.ndarray] | None = None,
+    vary_pairs: bool = False,
+    vary_colors: bool = False,
+    weigh_levels: bool = False,
+    seed: int = 0,
+) -> Callable[[tf.Tensor], Any]:
+    """The samples of `denoising_crops` one by one, for a step that XLA compiles with its crops.
+
+    Args:
+        images: as of `denoising_crops`, in memory.
+        noise_stddev: as of `denoising_crops`, as all that follows.
+        crop_size: side of the square crops in pixels.
+        guides: clean guides, one for each image.
+        vary_pairs: whether image and guide differ in exposure and place.
+        vary_colors: whether half of the images get other colours.
+        weigh_levels: whether there is a third part, the weight in the loss.
+        seed: seed of every random choice.
+
+    Returns:
+        Function of a sample's number, an int64 scalar: what `denoising_crops` has batches of,
+        without the first dimension.
+
+    Raises:
+        ValueError: if there is no image, one is smaller than the crop, or a guide does not fit.
+
+    Example:
+        >>> images = [np.zeros([32, 32, 1], np.uint8)]
+        >>> sample = deepam_tf.data.denoising_sampler(images, noise_stddev=0.1, crop_size=16)
+        >>> inputs, target = sample(tf.constant(3, tf.int64))
+        >>> inputs["image"].shape.as_list()
+        [16, 16, 1]
+    """
+    observe = _noisy_observer(noise_stddev, crop_size, vary_pairs, vary_colors, weigh_levels)
+    parts = [images] if guides is None else [images, guides]
+    return crop_sampler(parts, observe, crop_size=crop_size, seed=seed)
+
+
+def _noisy_observer(
+    noise_stddev: float | tuple[float, float],
+    crop_size: int,
+    vary_pairs: bool,
+    vary_colors: bool,
+    weigh_levels: bool,
+):
+    """What `random_crops` calls for each sample of `denoising_crops`."""
 
     def observe(crops: list[tf.Tensor], number: tf.Tensor, seed: tf.Tensor):
         del number
@@ -157,18 +226,7 @@ def denoising_crops(
         weight = tf.reshape((level + _LEAST_LEVEL) / _UNIT_LEVEL, []) ** -_ERROR_GROWTH
         return *observed, {"restored": tf.fill([crop_size, crop_size], weight)}
 
-    if isinstance(images, PictureStream):
-        parts = images
-    else:
-        parts = [images] if guides is None else [images, guides]
-    return random_crops(
-        parts,
-        observe,
-        crop_size=crop_size,
-        batch_size=batch_size,
-        seed=seed,
-        first_batch=first_batch,
-    )
+    return observe
 
 
 def recorrupted_crops(

@@ -104,6 +104,8 @@ class Task:
             names of the folders they lie in.
         read: an example from its files, one a part.
         crops: an endless pipeline of training batches from the number of the first one on.
+        sampler: the samples of these one by one, by their number, in operations that XLA compiles;
+            None: they have no such form.
         observe: inputs, target and, where not every pixel of it counts, its weight: of a
             whole validation image, by its number, `[1, H, W, C]` (the weight `[1, H, W]`); of
             noisy ones what `sure.probe` returns, `[2, H, W, C]`.
@@ -138,6 +140,7 @@ class Task:
     source_size: Callable[[Data], int] = lambda values: values.crop_size
     drawn: Callable[[Data], int] = lambda values: values.batch_size * values.candidates
     from_noisy: dict[str, Any] | None = None
+    sampler: Callable[[Examples, TrainingConfig], Callable[[tf.Tensor], Any]] | None = None
 
     def list_folder(self, folder: pathlib.Path) -> list[Paths]:
         """The files of each example of a folder, sorted by name.
@@ -281,18 +284,32 @@ def _drawn(config: TrainingConfig, first_batch: int) -> dict[str, Any]:
 
 
 def _denoising_crops(examples: Examples, config: TrainingConfig, first_batch: int):
+    return data.denoising_crops(
+        **_denoised(examples, config),
+        batch_size=config.data.batch_size,
+        first_batch=first_batch,
+    )
+
+
+def _denoising_sampler(examples: Examples, config: TrainingConfig):
+    return data.denoising_sampler(**_denoised(examples, config))
+
+
+def _denoised(examples: Examples, config: TrainingConfig) -> dict[str, Any]:
+    """What crops are cut from, and how they are observed."""
     targets, guides = examples.source(), None
     if isinstance(targets, list) and isinstance(targets[0], tuple):
         targets, guides = (list(part) for part in zip(*targets, strict=True))
-    return data.denoising_crops(
-        targets,
-        guides=guides,
-        vary_pairs=config.data.vary_pairs,
-        vary_colors=config.data.vary_colors,
-        weigh_levels=config.data.weigh_levels,
-        noise_stddev=noise_range(config.data),
-        **_drawn(config, first_batch),
-    )
+    return {
+        "images": targets,
+        "guides": guides,
+        "vary_pairs": config.data.vary_pairs,
+        "vary_colors": config.data.vary_colors,
+        "weigh_levels": config.data.weigh_levels,
+        "noise_stddev": noise_range(config.data),
+        "crop_size": config.data.crop_size,
+        "seed": config.run.seed,
+    }
 
 
 def _depth_crops(examples: Examples, config: TrainingConfig, first_batch: int):
@@ -443,7 +460,9 @@ TASKS = {
             "observe": _probed,
             "metrics": lambda: [UnbiasedPSNR()],
             "drawn": lambda values: values.batch_size // 2,
+            "sampler": None,
         },
+        sampler=_denoising_sampler,
     ),
     "camera": Task(
         folder="clean colour images",
@@ -504,5 +523,6 @@ TASKS = {
         metrics=lambda: [metrics.PSNR()],
         figures=_fusion_figures,
         limits=lambda values: {"noise_stddev": noise_range(values)},
+        sampler=_denoising_sampler,
     ),
 }

@@ -16,10 +16,11 @@ from training.configuration import run_folder
 from training.configuration.config import TrainingConfig
 from training.data.batches import batch_sources, make_batches, make_replica_batches
 from training.data.streams import StreamedExamples, read_errors
-from training.data.tasks import Examples, Task, task_of
+from training.data.tasks import TASKS, Examples, Task, task_of
 from training.fit import distributed
 from training.fit.callbacks import ResumableCheckpoint, StopOnNaN
 from training.fit.monitoring import make_monitors
+from training.fit.portable import adopt_state, export_step
 from training.fit.trainer import Trainer, make_model, make_trainer
 from training.fit.warm_start import adopt_weights
 
@@ -35,6 +36,8 @@ def train(
     initial_model: keras.Model | None = None,
     command: str | None = None,
     strategy: str = "one",
+    export: pathlib.Path | None = None,
+    adopt: pathlib.Path | None = None,
     verbose: str | int = "auto",
 ) -> DeepAM:
     """Train a model, or go on training it, and save it.
@@ -47,6 +50,9 @@ def train(
         initial_model: whose weights to start from, see `training.fit.warm_start`.
         command: what to note in the run's record.
         strategy: one of `training.fit.distributed.STRATEGIES`.
+        export: folder to write the next step to as a program of its own, see
+            `training.fit.portable`, instead of training.
+        adopt: such a folder, whose state is taken over before the run goes on.
         verbose: of `keras.Model.fit`; 1 is a progress bar.
 
     Returns:
@@ -59,6 +65,11 @@ def train(
         FloatingPointError: if the loss became NaN or infinite.
     """
     task = task_of(config.data)
+    if strategy != "one" and not (export is None and adopt is None):
+        raise ValueError(
+            "A step is exported from one device, and adopted by one. "
+            f"Received: strategy={strategy!r}. Leave --strategy out."
+        )
     devices = distributed.make_strategy(strategy, config)
     keras.utils.set_random_seed(config.run.seed)
     with devices.scope():
@@ -85,7 +96,13 @@ def train(
     }
     run_folder.check_same_start(out, **start)
     checkpoint.restore()
+    if adopt is not None:
+        _adopt(trainer, adopt, checkpoint, config)
     step = trainer.steps_done
+    if export is not None:
+        _export(trainer, examples, config, task, export)
+        print(f"exported: {export}, from step {step} to {config.run.num_steps}")
+        return model
     if step >= config.run.num_steps and (out / "model.keras").exists():
         print(
             f"note: {out} is finished, all {step} steps are done. "
@@ -140,6 +157,46 @@ def train(
         with whole_file(out / "model.keras") as temporary:
             model.save(temporary)
     return model
+
+
+def _export(
+    trainer: Trainer,
+    examples: Examples | StreamedExamples,
+    config: TrainingConfig,
+    task: Task,
+    folder: pathlib.Path,
+) -> None:
+    """Write the step of a run as a program of its own."""
+    if task.sampler is None or not isinstance(examples, Examples):
+        able = [name for name, other in TASKS.items() if other.sampler is not None]
+        raise ValueError(
+            f"A step that is exported learns {' or '.join(able)}, from clean pictures in memory. "
+            f"Received: data.task={config.data.task!r}, data.supervision="
+            f"{config.data.supervision!r}, {type(examples).__name__}."
+        )
+    export_step(
+        trainer,
+        task.sampler(examples, config),
+        folder,
+        batch_size=config.data.batch_size,
+        num_steps=config.run.num_steps,
+    )
+
+
+def _adopt(
+    trainer: Trainer, folder: pathlib.Path, checkpoint: ResumableCheckpoint, config: TrainingConfig
+) -> None:
+    """Take over what an exported step has reached, if it is further than the run."""
+    before = trainer.steps_done
+    adopt_state(trainer, folder)
+    step = trainer.steps_done
+    if step <= before or step % config.run.steps_per_epoch:
+        raise ValueError(
+            "A state to adopt must be further than the run, at the end of an epoch of "
+            f"{config.run.steps_per_epoch} steps. Received: step {step}, the run is at {before}. "
+            "Run more steps of the exported program."
+        )
+    checkpoint.save(step // config.run.steps_per_epoch)
 
 
 def _hold(model: DeepAM, adopted: list[keras.Variable]) -> None:

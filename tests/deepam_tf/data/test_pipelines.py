@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import deepam_tf
 from deepam_tf import data, degradations, image_io
+from deepam_tf.data.crops import _turned
 
 
 def coordinates(height, width, number=0):
@@ -83,6 +84,14 @@ def test_augmentations_are_the_eight_symmetries_and_move_channels_alike(rng):
         alone = data.augment(image[..., 1:2], choice).numpy()
         np.testing.assert_array_equal(x[..., 1:2], alone)
         np.testing.assert_array_equal(np.sort(x.ravel()), np.sort(image.ravel()))
+
+
+def test_crops_are_looked_up_in_the_order_in_which_they_are_turned(rng):
+    image = tf.constant(rng.integers(0, 256, (6, 6, 2)))
+    for choice in range(8):
+        rows, columns = _turned(6, tf.constant(choice, tf.int64))
+        found = tf.gather_nd(image, tf.stack([rows, columns], axis=-1))
+        np.testing.assert_array_equal(found, data.augment(image, choice))
 
 
 def test_images_smaller_than_the_crop_are_refused():

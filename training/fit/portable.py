@@ -1,0 +1,195 @@
+"""A step of training as one StableHLO program, for a machine that has JAX and no TensorFlow.
+
+The program is what XLA makes of `Trainer.train_step` and of the crops it learns from: nothing is
+written a second time. It goes there in a folder:
+
+step.stablehlo   the program: arguments in, what it says of the step and new arguments out
+step.json        what the arguments are, and which results take the place of which
+state.npz        those that a step changes: weights, moments, moving statistics, its own count
+constants.npz    the others, pictures above all
+run_step.py      runs the program over and over (training/run_step.py), with JAX and NumPy alone
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from deepam_tf.files import atomic
+from training import run_step
+from training.fit.trainer import Trainer
+
+__all__ = ["adopt_state", "compiled_step", "export_step", "named_variables"]
+
+_COUNT = "optimizer_0"  # Keras keeps the count of steps before all else
+
+
+def compiled_step(
+    trainer: Trainer, sample: Callable[[tf.Tensor], Any], batch_size: int
+) -> tf.types.experimental.PolymorphicFunction:
+    """A step of training with its crops as one function, compiled by XLA.
+
+    Args:
+        trainer: compiled, whose variables a call changes.
+        sample: from a sample's number to what the pipeline has batches of.
+        batch_size: samples in a step.
+
+    Returns:
+        Function without arguments; it gives what the metrics say of its one batch.
+    """
+    number = tf.TensorSpec([], tf.int64)
+    outputs = tf.function(sample).get_concrete_function(number).structured_outputs
+    signature = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), outputs)
+
+    def batch_from(first: tf.Tensor):
+        numbers = first + tf.range(batch_size, dtype=tf.int64)
+        return trainer.spread(*tf.map_fn(sample, numbers, fn_output_signature=signature))
+
+    # Keras makes the variables of metrics when it first sees a batch.
+    first = tf.data.Dataset.from_tensors(batch_from(tf.constant(0, tf.int64)))
+    trainer.evaluate(first, verbose=0)
+
+    def step():
+        for metric in trainer.metrics:
+            metric.reset_state()
+        done = tf.cast(trainer.optimizer.iterations.value, tf.int64)
+        return trainer.train_step(batch_from(batch_size * done))
+
+    return tf.function(step, jit_compile=True)
+
+
+def export_step(
+    trainer: Trainer,
+    sample: Callable[[tf.Tensor], Any],
+    folder: pathlib.Path,
+    *,
+    batch_size: int,
+    num_steps: int,
+) -> None:
+    """Write a step of training as a program of its own.
+
+    Crop and noise of sample number `i` depend on the seed and on `i`, as in a run with
+    TensorFlow, but are other ones: XLA draws random numbers in its own way.
+
+    Args:
+        trainer: compiled; its variables are where the steps begin.
+        sample: from a sample's number to what the pipeline has batches of.
+        folder: made, or written over.
+        batch_size: samples in a step.
+        num_steps: how far the program is to go, counted from the first step of the run.
+
+    Raises:
+        ValueError: if something in the step has no form that XLA compiles.
+    """
+    step = compiled_step(trainer, sample, batch_size)
+    program = step.get_concrete_function()
+    compiled = step.experimental_get_compiler_ir()
+    try:
+        code = compiled(stage="stablehlo_serialized")
+        header, _, body = compiled(stage="hlo").partition("\n")
+    except (tf.errors.OpError, ValueError) as error:
+        raise ValueError(
+            "A step must be all of operations that XLA compiles. "
+            f"Received: {str(error).splitlines()[0]}"
+        ) from error
+    figures = sorted(program.structured_outputs)
+    aliases = re.findall(r"\{(\d+)\}: \((\d+), \{\}, may-alias\)", header)
+    changed = {int(argument): int(result) for result, argument in aliases}
+    if sorted(changed.values()) != list(range(len(figures), len(figures) + len(changed))):
+        raise ValueError(
+            "Every result of a step must be a figure or a variable's new value. Received: "
+            f"{len(figures)} figures, new values at {sorted(changed.values())}."
+        )
+    names = {id(variable.value.handle): name for name, variable in named_variables(trainer).items()}
+    values = {id(x.handle): x for x in program.variables}
+    arguments, shapes, new_values, state, constants = [], [], {}, {}, {}
+    for i, captured in enumerate(program.captured_inputs):
+        held = values.get(id(captured))
+        array = np.asarray(captured if held is None else held)
+        name = names.get(id(captured), f"argument_{i}")
+        arguments.append(name)
+        if i in changed:
+            new_values[name], state[name] = changed[i], array
+        else:
+            constants[name] = array
+        shapes.append(list(array.shape))
+    taken = header.partition("entry_computation_layout={(")[2].partition(")->")[0]
+    taken = [[int(n) for n in x.split(",") if n] for x in re.findall(r"\w\[([\d,]*)\]", taken)]
+    if taken != shapes:  # XLA leaves out what it has computed with already
+        raise ValueError(
+            "A program must take all that the step reads. Received: "
+            f"{len(taken)} arguments for {len(shapes)} variables and arrays, or of other shapes."
+        )
+    # Where the number of a step decides on a shape or a slice, XLA puts today's into the program.
+    uses = re.findall(rf"%arg{arguments.index(_COUNT)}\.\d+\b", body)
+    if len(uses) < 3:  # where it is declared, twice
+        raise ValueError(
+            "A program must count its steps. Received: one that does the same step again and again."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic.write_bytes(folder / run_step.PROGRAM, code)
+    description = {
+        "arguments": arguments,
+        "new_values": new_values,  # by argument, the number of the result
+        "figures": figures,
+        "count": _COUNT,
+        "num_steps": num_steps,
+    }
+    run_step.save_arrays(folder / run_step.CONSTANTS, constants)
+    run_step.save_arrays(folder / run_step.STATE, state)
+    shutil.copyfile(run_step.__file__, folder / "run_step.py")
+    atomic.write_bytes(
+        folder / run_step.DESCRIPTION, (json.dumps(description, indent=1) + "\n").encode()
+    )
+
+
+def adopt_state(trainer: Trainer, folder: pathlib.Path) -> None:
+    """Take over what the program has reached: weights and the optimizer's state.
+
+    Args:
+        trainer: of the configuration that was exported.
+        folder: of `export_step`, with the `state.npz` that came back.
+
+    Raises:
+        ValueError: if the state is damaged, or that of another model or optimizer.
+        OSError: if there is no such file.
+    """
+    path = folder / run_step.STATE
+    arrays = run_step.load_arrays(path)
+    known = named_variables(trainer)
+    given = {name: array.shape for name, array in arrays.items() if name in known}
+    # What a step leaves as it was is not in the state: it is as it was here too.
+    wrong = [name for name, shape in given.items() if shape != tuple(known[name].shape)]
+    if wrong or _COUNT not in given or len(given) < len(trainer.trainable_variables):
+        raise ValueError(
+            "A state must be that of the step of this configuration. Received: "
+            f"{path} with {len(given)} known variables, {len(wrong)} of another shape. "
+            "Give the --config, --set and --init with which it was exported."
+        )
+    bad = [name for name in given if not np.isfinite(arrays[name]).all()]
+    if bad:
+        raise ValueError(f"A state must be finite. Received: {path}, {bad[0]} is not.")
+    for name in given:
+        known[name].assign(arrays[name])
+
+
+def named_variables(trainer: Trainer) -> dict[str, Any]:
+    """Weights and the optimizer's variables, by the names they have in the files.
+
+    Args:
+        trainer: compiled, its optimizer built.
+
+    Returns:
+        Variables by name.
+    """
+    return {
+        **{f"weight_{i}": variable for i, variable in enumerate(trainer.variables)},
+        **{f"optimizer_{i}": variable for i, variable in enumerate(trainer.optimizer.variables)},
+    }
