@@ -59,9 +59,10 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", "The structure of `inputs`", UserWarning)
     try:
         start = time.monotonic()
-        model = with_head(load_pretrained(args.name), args.filters)
         config = replace(find_recipe(args.name), {"data.batch_size": 8})
         config = replace(config, read_values(args.settings))
+        levels = find_task(config.data.task).levels(config.data)
+        model = with_head(load_pretrained(args.name), args.filters, levels)
         if config.data.supervision != "clean":
             raise ValueError(
                 "How sure a network is it can be taught by clean pictures alone. "
@@ -88,7 +89,6 @@ def main(argv: list[str] | None = None) -> int:
             logs=args.logs or pathlib.Path("runs") / f"uncertainty_{args.name}",
         )
         numbers = np.unique(np.linspace(0, len(held) - 1, args.pictures).astype(int)).tolist()
-        levels = find_task(config.data.task).levels(config.data)
         found = recalibrate(model, held.pick(numbers), config, levels)
         reached = {"val_loss": round(val_loss, 4), **found}
         # Of the folders' names, not of where they lie on this machine.

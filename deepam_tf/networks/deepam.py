@@ -8,6 +8,8 @@ with `u_0 = f`, weights of its own for every `k`, and `u_K` the restored image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 
 from deepam_tf.networks.aggregation import AggregationNetwork
@@ -84,6 +86,7 @@ class DeepAM(keras.Model):
         method: of the solves, `"cg"` or `"chebyshev"`, see `reconstruct`.
         uncertainty_filters: feature maps of the head that gives the standard deviation; 0:
             there is none.
+        uncertainty_calibrated_at: noise levels at which the head has a factor of its own.
         preconditioner: of the solves, a name that `reconstruct` takes; `"multigrid"` suits
             masks with wide holes.
         rtol: relative tolerance of the linear solves.
@@ -125,6 +128,7 @@ class DeepAM(keras.Model):
         levels: int = 1,
         method: str = "cg",
         uncertainty_filters: int = 0,
+        uncertainty_calibrated_at: Sequence[float] = (),
         preconditioner: str = "jacobi",
         rtol: float = 1e-5,
         max_steps: int = 500,
@@ -212,6 +216,7 @@ class DeepAM(keras.Model):
                 noise_level=noise_level,
                 mask=mask,
                 shift_invariant=shift_invariant,
+                calibrated_at=uncertainty_calibrated_at,
                 dtype=solve_dtype,
                 name="uncertainty",
             )([u, image, v, gamma, *conditions])
@@ -236,6 +241,7 @@ class DeepAM(keras.Model):
         self.edge_weights = edge_weights
         self.levels = levels
         self.uncertainty_filters = uncertainty_filters
+        self.uncertainty_calibrated_at = tuple(uncertainty_calibrated_at)
         self._solver = {
             "method": method,
             "preconditioner": preconditioner,
@@ -353,6 +359,7 @@ class DeepAM(keras.Model):
             "edge_weights": self.edge_weights,
             "levels": self.levels,
             "uncertainty_filters": self.uncertainty_filters,
+            "uncertainty_calibrated_at": self.uncertainty_calibrated_at,
             **self._solver,
             "dtype": keras.dtype_policies.serialize(self._policy),
         }

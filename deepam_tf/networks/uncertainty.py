@@ -7,11 +7,19 @@ the solve leave behind does. A few convolutions on the grid of 2x2 blocks turn `
     f_clean | inputs ~ Student-t(df, u_K, scale),    stddev = scale sqrt(df / (df - 2)),
 
 one scale a pixel and channel, one `df > 2` a head. Nothing of it needs TensorFlow Probability.
+
+Errors of much noise are distributed otherwise than those of little. A head whose scales have a
+factor for each of several noise levels, found on held-out pictures (`recalibrate`), is right at
+each.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from deepam_tf.networks.blocks import to_blocks, to_pixels, zero_outside
@@ -41,6 +49,9 @@ class UncertaintyHead(keras.layers.Layer):
         mask: whether there is a mask.
         shift_invariant: do not look at `u_K` itself: a constant added to the observation then
             changes no standard deviation.
+        calibrated_at: noise levels, standard deviations in `(0, 1]`, rising: each has a factor of
+            the scales of its own, 1 at first, which `recalibrate` sets. Between them its logarithm
+            is linear in that of the level, beyond them constant. Needs `noise_level`.
         **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
 
     Attributes:
@@ -48,7 +59,8 @@ class UncertaintyHead(keras.layers.Layer):
 
     Raises:
         TypeError: if the layer's compute dtype is neither float32 nor float64.
-        ValueError: if `image_channels` or `filters` is not positive.
+        ValueError: if `image_channels` or `filters` is not positive, or `calibrated_at` does not
+            rise, is not positive, or given without `noise_level`.
 
     Example:
         >>> u = tf.zeros([1, 5, 6, 1])
@@ -68,6 +80,7 @@ class UncertaintyHead(keras.layers.Layer):
         noise_level: bool = False,
         mask: bool = False,
         shift_invariant: bool = False,
+        calibrated_at: Sequence[float] = (),
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
@@ -82,11 +95,23 @@ class UncertaintyHead(keras.layers.Layer):
                 "`image_channels` and `filters` must be at least 1. "
                 f"Received: image_channels={image_channels}, filters={filters}."
             )
+        calibrated_at = tuple(float(level) for level in calibrated_at)
+        if calibrated_at and not noise_level:
+            raise ValueError(
+                "`calibrated_at` are noise levels, which the head must be told. Received: "
+                f"calibrated_at={calibrated_at}, noise_level=False. Leave one out or add the other."
+            )
+        if any(low >= high for low, high in itertools.pairwise((0.0, *calibrated_at))):
+            raise ValueError(
+                "`calibrated_at` must be positive and rise. "
+                f"Received: calibrated_at={calibrated_at}."
+            )
         self.image_channels = image_channels
         self.filters = filters
         self.noise_level = noise_level
         self.mask = mask
         self.shift_invariant = shift_invariant
+        self.calibrated_at = calibrated_at
         self.convolutions = [
             keras.layers.Conv2D(
                 filters,
@@ -122,6 +147,13 @@ class UncertaintyHead(keras.layers.Layer):
         self.raw_df = self.add_weight(
             shape=(), initializer=keras.initializers.Constant(1.8544), name="raw_df"
         )
+        if self.calibrated_at:
+            self.log_factors = self.add_weight(
+                shape=(len(self.calibrated_at),),
+                initializer="zeros",
+                trainable=False,
+                name="log_factors",
+            )
         super().build((None, None, None, maps))
 
     @property
@@ -134,15 +166,17 @@ class UncertaintyHead(keras.layers.Layer):
         """Degrees of freedom of the distribution, above 2."""
         return float(self.df_tensor)
 
-    def recalibrate(self, factor: float, df: float) -> None:
-        """Multiply every scale by a factor, and set the degrees of freedom.
+    def recalibrate(self, factor: float | Sequence[float], df: float) -> None:
+        """Multiply the scales by a factor, and set the degrees of freedom.
 
         Args:
-            factor: of the scales, positive; the standard deviations follow from both.
+            factor: of the scales, positive; the standard deviations follow from both. With
+                `calibrated_at` one for each of these levels, or one for all.
             df: degrees of freedom, above 2.05.
 
         Raises:
-            ValueError: if one of them is out of its range.
+            ValueError: if one of them is out of its range, or there are more or fewer factors
+                than levels.
 
         Example:
             >>> head = deepam_tf.UncertaintyHead(filters=4)
@@ -151,16 +185,35 @@ class UncertaintyHead(keras.layers.Layer):
             >>> round(head.df, 3)
             3.0
         """
-        if factor <= 0 or df <= _LEAST_DF:
+        factors = np.asarray(factor, np.float64)
+        if factors.ndim and factors.shape != (len(self.calibrated_at),):
+            raise ValueError(
+                f"`factor` must be one number or {len(self.calibrated_at)}, one for each of "
+                f"`calibrated_at`. Received: {factors.size}."
+            )
+        if not (factors > 0).all() or df <= _LEAST_DF:
             raise ValueError(
                 f"`factor` must be positive and `df` above {_LEAST_DF}. "
                 f"Received: factor={factor}, df={df}."
             )
-        ratio = tf.sqrt(df / (df - 2) * (self.df_tensor - 2) / self.df_tensor)
-        self.log_stddev.bias.assign_add(
-            tf.fill(self.log_stddev.bias.shape, tf.math.log(factor * ratio))
-        )
+        ratio = np.sqrt(df / (df - 2) * (self.df - 2) / self.df)
+        log_factors = np.log(factors * ratio)
+        changed = self.log_factors if factors.ndim else self.log_stddev.bias
+        changed.assign_add(np.broadcast_to(log_factors, changed.shape))
         self.raw_df.assign(tf.math.log(tf.math.expm1(df - _LEAST_DF)))
+
+    def _log_factor(self, level: tf.Tensor) -> tf.Tensor:
+        """The logarithm of the factor at a noise level, of the shape of `level`."""
+        logs = np.log(self.calibrated_at)
+        at_knots = tf.unstack(tf.cast(self.log_factors, level.dtype), len(logs))
+        log_level = tf.math.log(tf.maximum(level, self.calibrated_at[0]))
+        result = at_knots[0] + tf.zeros_like(log_level)
+        for (left, right), (low, high) in zip(
+            itertools.pairwise(logs), itertools.pairwise(at_knots), strict=True
+        ):
+            share = tf.clip_by_value((log_level - left) / (right - left), 0.0, 1.0)
+            result += share * (high - low)
+        return result
 
     def call(self, inputs, inside=None):
         u, f, v, gamma, *conditions = inputs
@@ -173,16 +226,19 @@ class UncertaintyHead(keras.layers.Layer):
         ]
         if not self.shift_invariant:
             features.append(u)
+        log_factor = 0.0
         if self.noise_level:
             level, *conditions = conditions
             features.append(_log(level, floor))
+            if self.calibrated_at:
+                log_factor = self._log_factor(level)
         features += conditions
         shape = tf.shape(u)[:3]
         features = [tf.broadcast_to(x, tf.concat([shape, [x.shape[-1]]], axis=0)) for x in features]
         x = zero_outside(to_blocks(tf.concat(features, axis=-1), _BLOCK), inside)
         for convolution in self.convolutions:
             x = zero_outside(convolution(x), inside)
-        log_stddev = to_pixels(self.log_stddev(x), u, _BLOCK)
+        log_stddev = to_pixels(self.log_stddev(x), u, _BLOCK) + log_factor
         return tf.exp(tf.clip_by_value(log_stddev, *_LOG_STDDEV_RANGE))
 
     def compute_output_shape(self, input_shape):
@@ -196,6 +252,7 @@ class UncertaintyHead(keras.layers.Layer):
             "noise_level": self.noise_level,
             "mask": self.mask,
             "shift_invariant": self.shift_invariant,
+            "calibrated_at": self.calibrated_at,
         }
 
 

@@ -56,8 +56,8 @@ def head_card(name: str, folder: pathlib.Path = HEADS) -> dict[str, Any]:
         folder: where its files lie.
 
     Returns:
-        The card: `filters`, `df`, `weights_sha256` (of the weights it belongs to), `training`,
-        `results`, `sha256`.
+        The card: `filters`, `df`, `calibrated_at` (noise levels, see `UncertaintyHead`),
+        `weights_sha256` (of the weights it belongs to), `training`, `held_out`, `sha256`.
 
     Raises:
         ValueError: if there is no such head.
@@ -138,7 +138,11 @@ def attach_head(model: DeepAM, name: str, folder: pathlib.Path) -> DeepAM:
     data = (folder / f"{name}.npz").read_bytes()
     if hashlib.sha256(data).hexdigest() != card["sha256"]:
         raise ValueError(f"The head of {name!r} is damaged: its checksum differs. Reinstall.")
-    config = {**model.get_config(), "uncertainty_filters": card["filters"]}
+    config = {
+        **model.get_config(),
+        "uncertainty_filters": card["filters"],
+        "uncertainty_calibrated_at": card.get("calibrated_at", ()),
+    }
     whole = type(model).from_config(config)
     values = {variable.path: variable for variable in model.variables}
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
@@ -163,6 +167,7 @@ def save_head(model: DeepAM, name: str, card: dict[str, Any], folder: pathlib.Pa
     card = {
         **card,
         "filters": head.filters,
+        "calibrated_at": list(head.calibrated_at),
         "df": round(head.df, 4),
         "weights_sha256": pretrained_card(name)["sha256"],
         "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),

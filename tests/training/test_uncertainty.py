@@ -30,7 +30,7 @@ def test_true_deviations_are_found_calibrated_and_recalibration_leaves_them(rng)
     ratios = np.sort(np.abs(errors) / stddev)
     shares = calibration.coverage(ratios, calibration.LEVELS, 5.0)
     np.testing.assert_allclose(shares, calibration.LEVELS, atol=0.01)
-    factor, df = calibration.recalibration([ratios])
+    (factor,), df = calibration.recalibration([ratios])
     assert factor == pytest.approx(1.0, abs=0.05)
     assert 3.5 < df < 8
 
@@ -38,7 +38,7 @@ def test_true_deviations_are_found_calibrated_and_recalibration_leaves_them(rng)
 def test_recalibration_mends_deviations_that_are_a_factor_off(rng):
     stddev = np.exp(rng.normal(size=50000))
     ratios = np.sort(np.abs(t_errors(rng, stddev, 3.0)) / (0.7 * stddev))
-    factor, df = calibration.recalibration([ratios])
+    (factor,), df = calibration.recalibration([ratios])
     shares = calibration.coverage(ratios / factor, calibration.LEVELS, df)
     np.testing.assert_allclose(shares, calibration.LEVELS, atol=0.01)
 
@@ -48,12 +48,19 @@ def test_recalibration_is_fair_to_groups_of_any_size(rng):
     for size, factor in ((100_000, 0.9), (5000, 1.2)):
         errors = t_errors(rng, np.full(size, factor), df)
         groups.append(np.sort(np.abs(errors)))
-    factor, df = calibration.recalibration(groups)
+    (factor, same), df = calibration.recalibration(groups)
+    assert factor == same
     misses = [calibration.coverage(x / factor, calibration.LEVELS, df) for x in groups]
     narrow, wide = (np.max(miss - calibration.LEVELS) for miss in misses)
     # What one group has too much the other lacks.
     assert narrow == pytest.approx(np.max(calibration.LEVELS - misses[1]), abs=0.01)
     assert narrow > 0.02 > wide
+    # With a factor for each group neither has to.
+    factors, df = calibration.recalibration(groups, one_factor=False)
+    assert factors == pytest.approx([0.9, 1.2], rel=0.05)
+    for ratios, factor in zip(groups, factors, strict=True):
+        shares = calibration.coverage(ratios / factor, calibration.LEVELS, df)
+        np.testing.assert_allclose(shares, calibration.LEVELS, atol=0.015)
 
 
 def test_the_truth_is_a_better_order_than_noise_and_the_oracle_the_best(rng):
@@ -122,6 +129,8 @@ def test_a_head_is_trained_shipped_judged_and_shown(tmp_path, folder, shipped, m
     assert reached["coverage"]["15"].keys() == {"50", "80", "95"}
     card = uncertainty.head_card("denoise_gray", heads)
     assert card["weights_sha256"] == pretrained.pretrained_card("denoise_gray")["sha256"]
+    np.testing.assert_allclose(card["calibrated_at"], np.array([15, 25, 50]) / 255)
+    assert len(reached["factors"]) == 3
     assert str(tmp_path.parent) not in card["training"]["command"]
 
     tags = set()

@@ -38,6 +38,7 @@ SHARES = np.linspace(0.0, 0.98, 50)
 """Of the values of an image that are taken out."""
 _CURVE = np.linspace(0.05, 0.95, 19)
 _DFS = np.exp(np.linspace(np.log(0.1), np.log(100.0), 60)) + 2.05
+_FACTORS = np.exp(np.linspace(-0.7, 0.7, 281))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,28 +98,35 @@ def coverage(ratios: np.ndarray, levels, df: float) -> np.ndarray:
     return np.searchsorted(ratios, half_widths(levels, df)) / max(ratios.size, 1)
 
 
-def recalibration(groups: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The factor of all standard deviations and the degrees of freedom that fit errors best.
+def recalibration(
+    groups: Sequence[np.ndarray], *, one_factor: bool = True
+) -> tuple[list[float], float]:
+    """The factors of standard deviations and the degrees of freedom that fit errors best.
 
-    Best: the largest miss of the coverages of `LEVELS` in any group is least.
+    Best: the largest miss of the coverages of `LEVELS` in any group is least; with a factor for
+    each group, the largest of each with these degrees of freedom.
 
     Args:
         groups: errors over their standard deviations, held out, sorted magnitudes `[N]`; those of
             each group by themselves, however many they are.
+        one_factor: the same for all groups. The degrees of freedom always are.
 
     Returns:
-        `(factor, df)`; after it `ratios / factor` follow the distribution of `df`.
+        `(factors, df)`, a factor for each group; after it `ratios / factor` follow the
+        distribution of `df`.
     """
     widths = half_widths(np.array(LEVELS), _DFS[:, np.newaxis])
-    factors = np.exp(np.linspace(-0.7, 0.7, 281))
-    bounds = factors[:, np.newaxis, np.newaxis] * widths
-    misses = [
-        np.abs(np.searchsorted(ratios, bounds) / ratios.size - np.array(LEVELS)).max(axis=-1)
-        for ratios in groups
-    ]
-    miss = np.max(misses, axis=0)
-    best = np.unravel_index(np.argmin(miss), miss.shape)
-    return float(factors[best[0]]), float(_DFS[best[1]])
+    bounds = _FACTORS[:, np.newaxis, np.newaxis] * widths
+    misses = np.array(
+        [
+            np.abs(np.searchsorted(ratios, bounds) / ratios.size - np.array(LEVELS)).max(axis=-1)
+            for ratios in groups
+        ]
+    )  # [groups, factors, degrees of freedom]
+    if one_factor:
+        misses = np.broadcast_to(misses.max(axis=0), misses.shape)
+    df = int(misses.min(axis=1).max(axis=0).argmin())
+    return _FACTORS[misses[:, :, df].argmin(axis=1)].tolist(), float(_DFS[df])
 
 
 def log_likelihood(errors: np.ndarray, stddev: np.ndarray, df: float) -> np.ndarray:

@@ -51,17 +51,25 @@ class Remembered:
     weights: np.ndarray
 
 
-def with_head(model: DeepAM, filters: int) -> DeepAM:
+def with_head(model: DeepAM, filters: int, levels: Sequence[float] = ()) -> DeepAM:
     """A copy of a model with an uncertainty head that has learnt nothing.
 
     Args:
         model: without a head.
         filters: feature maps of the head.
+        levels: at which pictures are observed, see `recalibrate`. Where the model is told the
+            noise, and they are levels of it, sigma, the head has a factor for each.
 
     Returns:
         The new model.
     """
-    whole = DeepAM.from_config({**model.get_config(), "uncertainty_filters": filters})
+    told = model.noise_level and min(levels, default=0.0) > 0
+    config = {
+        **model.get_config(),
+        "uncertainty_filters": filters,
+        "uncertainty_calibrated_at": [level / 255 for level in levels] if told else (),
+    }
+    whole = DeepAM.from_config(config)
     values = {variable.path: variable for variable in model.variables}
     for variable in whole.variables:
         if variable.path in values:
@@ -195,7 +203,7 @@ def fit_head(
 def recalibrate(
     model: DeepAM, examples: Examples, config: TrainingConfig, levels: Sequence[float]
 ) -> dict[str, Any]:
-    """Set the factor and the tails of a head by whole pictures, observed as those of benchmarks.
+    """Set the factors and the tails of a head by whole pictures, observed as those of benchmarks.
 
     Crops will not do: those of training are of levels and kinds of samples in the shares from
     which weights learn best, and intervals that are right on that mixture are too wide or too
@@ -208,8 +216,8 @@ def recalibrate(
         levels: at which they are observed; intervals are to be right at each.
 
     Returns:
-        Coverages in percent at each level before and after, the factor of standard deviations,
-        the degrees of freedom.
+        Coverages in percent at each level before and after, the factors of standard deviations,
+        one for each level or the same for all, the degrees of freedom.
     """
     head, run, task = model.get_layer("uncertainty"), watch(model), find_task(config.data.task)
     ratios: dict[float, np.ndarray] = {}
@@ -219,24 +227,28 @@ def recalibrate(
             for one in observations(examples, task, config.data, level, None)
         ]
         ratios[level] = np.sort(np.concatenate([np.abs(x.errors) / x.stddev for x in judged]))
-    before = _coverages(ratios, 1.0, head.df)
-    factor, df = recalibration(list(ratios.values()))
-    # The factor is of standard deviations; `recalibrate` takes that of scales.
-    head.recalibrate(float(factor * np.sqrt((df - 2) / df * head.df / (head.df - 2))), df)
+    shared = not head.calibrated_at
+    before = _coverages(ratios, [1.0] * len(ratios), head.df)
+    factors, df = recalibration(list(ratios.values()), one_factor=shared)
+    # The factors are of standard deviations; `recalibrate` takes those of scales.
+    of_scales = np.array(factors) * np.sqrt((df - 2) / df * head.df / (head.df - 2))
+    head.recalibrate(float(of_scales[0]) if shared else of_scales, df)
     return {
         "coverage_before": before,
-        "coverage": _coverages(ratios, factor, df),
-        "factor": round(factor, 4),
+        "coverage": _coverages(ratios, factors, df),
+        "factors": [round(factor, 4) for factor in factors],
         "df": round(df, 3),
     }
 
 
-def _coverages(ratios: dict[float, np.ndarray], factor: float, df: float) -> dict[str, dict]:
+def _coverages(
+    ratios: dict[float, np.ndarray], factors: Sequence[float], df: float
+) -> dict[str, dict]:
     """Coverages in percent, by level and probability."""
     return {
         f"{level:g}": {
             f"{100 * x:.0f}": round(100 * share, 2)
             for x, share in zip(LEVELS, coverage(errors / factor, LEVELS, df), strict=True)
         }
-        for level, errors in ratios.items()
+        for (level, errors), factor in zip(ratios.items(), factors, strict=True)
     }

@@ -105,6 +105,46 @@ def test_recalibration_multiplies_scales_and_sets_the_degrees_of_freedom(rng):
             head.recalibrate(*wrong)
 
 
+def test_a_factor_of_each_level_holds_there_and_between(rng):
+    at = (0.05, 0.2)
+    model = deepam_tf.DeepAM(
+        1,
+        filters=4,
+        depth=3,
+        noise_level=True,
+        uncertainty_filters=4,
+        uncertainty_calibrated_at=at,
+    )
+    head = model.get_layer("uncertainty")
+    image = tf.constant(rng.uniform(size=(5, 6, 7, 1)), tf.float32)
+    levels = tf.reshape(tf.constant([0.01, 0.05, 0.1, 0.2, 0.9]), [5, 1, 1, 1])
+    inputs = {"image": image, "noise_stddev": levels}
+    before = model(inputs)["stddev"]
+    head.recalibrate([0.5, 2.0], head.df)
+    factors = np.array(model(inputs)["stddev"]) / before
+    # In the middle of 0.05 and 0.2, of logarithms, the geometric mean.
+    for found, expected in zip(factors, [0.5, 0.5, 1.0, 2.0, 2.0], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+    # A map of levels has a factor at each pixel.
+    ramp = tf.concat([tf.fill([1, 6, 3, 1], 0.05), tf.fill([1, 6, 4, 1], 0.2)], axis=2)
+    found = head._log_factor(ramp)
+    np.testing.assert_allclose(np.exp(found[0, :, :, 0]), [[0.5] * 3 + [2.0] * 4] * 6, rtol=1e-4)
+    head.recalibrate(3.0, head.df)
+    np.testing.assert_allclose(np.array(model(inputs)["stddev"]) / before, 3 * factors, rtol=1e-4)
+    with pytest.raises(ValueError, match="one for each"):
+        head.recalibrate([1.0, 1.0, 1.0], 3.0)
+    again = deepam_tf.DeepAM.from_config(model.get_config())
+    assert again.get_layer("uncertainty").calibrated_at == at
+
+
+@pytest.mark.parametrize("at", [(0.2, 0.1), (0.0, 0.1), (-0.1,), (0.1, 0.1)])
+def test_levels_of_the_calibration_must_rise_and_be_told(at):
+    with pytest.raises(ValueError, match="must be positive and rise"):
+        deepam_tf.UncertaintyHead(noise_level=True, calibrated_at=at)
+    with pytest.raises(ValueError, match="must be told"):
+        deepam_tf.UncertaintyHead(calibrated_at=(0.1,))
+
+
 def test_half_precision_keeps_the_head_in_single(rng):
     model = deepam_tf.DeepAM(1, filters=4, depth=3, uncertainty_filters=4, dtype="mixed_bfloat16")
     assert model(inputs_of(model, rng))["stddev"].dtype == tf.float32
