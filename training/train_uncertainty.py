@@ -46,7 +46,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--crops", type=int, default=480, help="training crops (480)")
     parser.add_argument("--epochs", type=int, default=10, help="passes over them (10)")
     parser.add_argument(
-        "--pictures", type=int, default=24, help="whole ones to recalibrate on, held out (24)"
+        "--recalibrate-on",
+        type=pathlib.Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="pictures that the weights have not learnt from; those held out of --data by default",
+    )
+    parser.add_argument(
+        "--pictures", type=int, default=24, help="whole ones to recalibrate on (24)"
     )
     parser.add_argument("--learning-rate", type=float, default=4e-3, help="of Adam (4e-3)")
     parser.add_argument(
@@ -76,6 +83,9 @@ def main(argv: list[str] | None = None) -> int:
                 f"Received: {len(examples)} examples, --pictures {args.pictures}."
             )
         kept, held = hold_out(examples, len(examples) // _HELD_OUT_SHARE)
+        unseen = held
+        if args.recalibrate_on:
+            unseen = load_examples(args.recalibrate_on, config.data, find_task(config.data.task))
         crops = remember(model, kept, config, args.crops)
         held_out = remember(model, held, config, max(args.crops // 3, 8))
         seconds = time.monotonic() - start
@@ -88,11 +98,14 @@ def main(argv: list[str] | None = None) -> int:
             learning_rate=args.learning_rate,
             logs=args.logs or pathlib.Path("runs") / f"uncertainty_{args.name}",
         )
-        numbers = np.unique(np.linspace(0, len(held) - 1, args.pictures).astype(int)).tolist()
-        found = recalibrate(model, held.pick(numbers), config, levels)
+        numbers = np.unique(np.linspace(0, len(unseen) - 1, args.pictures).astype(int)).tolist()
+        found = recalibrate(model, unseen.pick(numbers), config, levels)
         reached = {"val_loss": round(val_loss, 4), **found}
         # Of the folders' names, not of where they lie on this machine.
-        folders = [f"{path.resolve().parent.name}/{path.name}" for path in args.data]
+        folders, others = (
+            [f"{path.resolve().parent.name}/{path.name}" for path in paths or []]
+            for paths in (args.data, args.recalibrate_on)
+        )
         settings = [word for setting in args.settings for word in ("--set", setting)]
         for option in ("filters", "crops", "epochs", "pictures", "learning_rate"):
             value = getattr(args, option)
@@ -101,8 +114,8 @@ def main(argv: list[str] | None = None) -> int:
         card = {
             "training": {
                 "command": shlex.join(
-                    ["python", "-m", "training.train_uncertainty", args.name, *settings, "--data"]
-                    + folders
+                    ["python", "-m", "training.train_uncertainty", args.name, *settings]
+                    + ["--data", *folders, *(["--recalibrate-on", *others] if others else [])]
                 ),
                 "summary": f"{len(crops.errors)} crops of {len(kept)} examples, {args.epochs} "
                 f"epochs; recalibrated on {len(numbers)} whole others",

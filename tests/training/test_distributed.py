@@ -28,16 +28,17 @@ OPTIONS = {
     "data.crop_size": 24,
     "data.batch_size": 4,
     "run.dtype": "float64",  # what float32 rounds grows with each step
+    "run.jit_compile_solves": "false",  # compiling takes longer than all steps
     "run.num_steps": 24,
     "run.steps_per_epoch": 3,
     "monitor.pictures_every": 4,
 }
 
 
-@pytest.fixture
-def folder(tmp_path, rng):
-    folder = tmp_path / "images"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
     for i in range(12):
         image = np.kron(rng.integers(0, 256, (5, 6)), np.ones((8, 8))).astype(np.uint8)
         cv2.imwrite(str(folder / f"{i:02}.png"), image)
@@ -50,6 +51,14 @@ def command(folder, out, strategy):
         sys.executable, "-m", "training.train", "--config", "denoise_s25_k3_fast",
         "--data", str(folder), "--out", str(out), "--strategy", strategy, *values,
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def one(folder, tmp_path_factory):
+    """The run of one device."""
+    out = tmp_path_factory.mktemp("runs") / "one"
+    subprocess.run(command(folder, out, "one"), check=True, capture_output=True)
+    return out
 
 
 def start_workers(folder, out):
@@ -81,9 +90,7 @@ def assert_same_model(a, b):
 
 
 @pytest.mark.slow
-def test_two_workers_lose_one_go_on_and_end_like_one(tmp_path, folder):
-    subprocess.run(command(folder, tmp_path / "one", "one"), check=True, capture_output=True)
-
+def test_two_workers_lose_one_go_on_and_end_like_one(tmp_path, folder, one):
     out = tmp_path / "two"
     workers = start_workers(folder, out)
     try:
@@ -114,11 +121,11 @@ def test_two_workers_lose_one_go_on_and_end_like_one(tmp_path, folder):
             worker.kill()
     starts = json.loads((out / "run.json").read_text())
     assert [start["first_step"] == 0 for start in starts] == [True, False]
-    assert_same_model(out, tmp_path / "one")
+    assert_same_model(out, one)
 
 
 @pytest.mark.slow
-def test_two_devices_of_one_machine_end_like_one(tmp_path, folder):
+def test_two_devices_of_one_machine_end_like_one(tmp_path, folder, one):
     arguments = command(folder, tmp_path / "two", "mirrored")[3:]
     helpers.run_python(
         "import sys, tensorflow as tf\n"
@@ -131,8 +138,7 @@ def test_two_devices_of_one_machine_end_like_one(tmp_path, folder):
         "assert train.main(sys.argv[1:]) == 0\n",
         *arguments,
     )
-    subprocess.run(command(folder, tmp_path / "one", "one"), check=True, capture_output=True)
-    assert_same_model(tmp_path / "two", tmp_path / "one")
+    assert_same_model(tmp_path / "two", one)
 
 
 def test_workers_need_their_addresses_and_an_even_batch(monkeypatch, capsys, tmp_path, folder):

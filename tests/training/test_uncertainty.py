@@ -123,6 +123,7 @@ def test_a_head_is_trained_shipped_judged_and_shown(tmp_path, folder, shipped, m
     many = [str(tmp_path / "images.txt")] * 4  # one in ten is held out
     settings = ["--set", "data.crop_size=32", "--crops", "16", "--epochs", "3", "--filters", "4"]
     arguments = ["denoise_gray", "--data", *many, *settings, "--out", str(heads)]
+    arguments += ["--recalibrate-on", str(folder)]
     assert train_uncertainty.main([*arguments, "--logs", str(tmp_path / "logs")]) == 0
     reached = json.loads("{" + capsys.readouterr().out.split("{", 1)[1])
     assert reached["coverage"].keys() == {"15", "25", "50"}
@@ -132,6 +133,8 @@ def test_a_head_is_trained_shipped_judged_and_shown(tmp_path, folder, shipped, m
     np.testing.assert_allclose(card["calibrated_at"], np.array([15, 25, 50]) / 255)
     assert len(reached["factors"]) == 3
     assert str(tmp_path.parent) not in card["training"]["command"]
+    assert card["training"]["command"].endswith(f"--recalibrate-on {tmp_path.name}/images")
+    assert card["training"]["summary"].endswith("on 3 whole others")
 
     tags = set()
     for path in (tmp_path / "logs").rglob("events*"):
