@@ -131,16 +131,19 @@ def load_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: damaged ({error}). Copy it again.") from error
 
 
-def save_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+def save_arrays(
+    path: pathlib.Path, arrays: dict[str, np.ndarray], *, compressed: bool = False
+) -> None:
     """Write an NPZ file whole or not at all.
 
     Args:
         path: of the file, which is replaced.
         arrays: by name.
+        compressed: worth its time for pictures.
     """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        np.savez(temporary, **arrays)
+        (np.savez_compressed if compressed else np.savez)(temporary, **arrays)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

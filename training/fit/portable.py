@@ -142,7 +142,7 @@ def export_step(
         "count": _COUNT,
         "num_steps": num_steps,
     }
-    run_step.save_arrays(folder / run_step.CONSTANTS, constants)
+    run_step.save_arrays(folder / run_step.CONSTANTS, constants, compressed=True)
     run_step.save_arrays(folder / run_step.STATE, state)
     shutil.copyfile(run_step.__file__, folder / "run_step.py")
     atomic.write_bytes(
