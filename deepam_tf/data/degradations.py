@@ -207,8 +207,9 @@ def _shifted(image: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
     part = shift - whole
     top, left = tf.unstack(tf.cast(whole, tf.int32) + reach)
     height, width = image.shape[0], image.shape[1]
-    rows = padded[top : top + height + 1]
+    # Looked up: XLA would not know how large a slice between two tensors is.
+    rows = tf.gather(padded, top + tf.range(height + 1), axis=0)
     rows = (1 - part[0]) * rows[:-1] + part[0] * rows[1:]
-    columns = rows[:, left : left + width + 1]
+    columns = tf.gather(rows, left + tf.range(width + 1), axis=1)
     columns = (1 - part[1]) * columns[:, :-1] + part[1] * columns[:, 1:]
     return tf.ensure_shape(columns, image.shape)
