@@ -18,6 +18,7 @@ from deepam_tf.data.streams import PictureStream
 
 __all__ = [
     "augment",
+    "crop_batcher",
     "crop_drawer",
     "crop_sampler",
     "numbered",
@@ -144,6 +145,41 @@ def crop_sampler(
         return observe(_crops(stored, shape, number, crop_size, seeds), number, seeds[3])
 
     return sample
+
+
+def crop_batcher(
+    parts: list[list[np.ndarray]],
+    observe: Callable[[list[tf.Tensor], tf.Tensor, tf.Tensor], Any],
+    *,
+    crop_size: int,
+    batch_size: int,
+    seed: int,
+) -> Callable[[tf.Tensor], Any]:
+    """The batches of `random_crops` one by one, by their numbers.
+
+    Args:
+        parts: lists of images, see `random_crops`; no stream.
+        observe: see there; all that it returns has shapes that are known.
+        crop_size: side of the square crops in pixels.
+        batch_size: crops in a batch.
+        seed: seed of every random choice.
+
+    Returns:
+        Function of a batch's number, an int64 scalar.
+
+    Raises:
+        ValueError: if there is no image, one is smaller than the crop, or the parts differ.
+    """
+    sample = crop_sampler(parts, observe, crop_size=crop_size, seed=seed)
+    specification = tf.TensorSpec([], tf.int64)
+    outputs = tf.function(sample).get_concrete_function(specification).structured_outputs
+    signature = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), outputs)
+
+    def batch(number: tf.Tensor):
+        numbers = number * batch_size + tf.range(batch_size, dtype=tf.int64)
+        return tf.map_fn(sample, numbers, fn_output_signature=signature)
+
+    return batch
 
 
 def _check_sizes(count: int, smallest: Any, crop_size: int) -> None:

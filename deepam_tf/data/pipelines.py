@@ -16,8 +16,8 @@ import tensorflow as tf
 from deepam_tf.data import degradations
 from deepam_tf.data.crops import (
     augment,
+    crop_batcher,
     crop_drawer,
-    crop_sampler,
     random_crops,
     same_dtype,
     sample_seeds,
@@ -45,8 +45,8 @@ __all__ = [
     "augment",
     "camera_crops",
     "crop_sources",
+    "denoising_batcher",
     "denoising_crops",
-    "denoising_sampler",
     "depth_crops",
     "full_scale",
     "list_pairs",
@@ -154,23 +154,25 @@ def denoising_crops(
     )
 
 
-def denoising_sampler(
+def denoising_batcher(
     images: list[np.ndarray],
     *,
     noise_stddev: float | tuple[float, float],
     crop_size: int,
+    batch_size: int,
     guides: list[np.ndarray] | None = None,
     vary_pairs: bool = False,
     vary_colors: bool = False,
     weigh_levels: bool = False,
     seed: int = 0,
 ) -> Callable[[tf.Tensor], Any]:
-    """The samples of `denoising_crops` one by one, for a step that XLA compiles with its crops.
+    """The batches of `denoising_crops` one by one, for a step that XLA compiles with its crops.
 
     Args:
         images: as of `denoising_crops`, in memory.
         noise_stddev: as of `denoising_crops`, as all that follows.
         crop_size: side of the square crops in pixels.
+        batch_size: crops in a batch.
         guides: clean guides, one for each image.
         vary_pairs: whether image and guide differ in exposure and place.
         vary_colors: whether half of the images get other colours.
@@ -178,22 +180,23 @@ def denoising_sampler(
         seed: seed of every random choice.
 
     Returns:
-        Function of a sample's number, an int64 scalar: what `denoising_crops` has batches of,
-        without the first dimension.
+        Function of a batch's number, an int64 scalar: what `denoising_crops` gives.
 
     Raises:
         ValueError: if there is no image, one is smaller than the crop, or a guide does not fit.
 
     Example:
         >>> images = [np.zeros([32, 32, 1], np.uint8)]
-        >>> sample = deepam_tf.data.denoising_sampler(images, noise_stddev=0.1, crop_size=16)
-        >>> inputs, target = sample(tf.constant(3, tf.int64))
+        >>> batch = deepam_tf.data.denoising_batcher(
+        ...     images, noise_stddev=0.1, crop_size=16, batch_size=2
+        ... )
+        >>> inputs, target = batch(tf.constant(3, tf.int64))
         >>> inputs["image"].shape.as_list()
-        [16, 16, 1]
+        [2, 16, 16, 1]
     """
     observe = _noisy_observer(noise_stddev, crop_size, vary_pairs, vary_colors, weigh_levels)
     parts = [images] if guides is None else [images, guides]
-    return crop_sampler(parts, observe, crop_size=crop_size, seed=seed)
+    return crop_batcher(parts, observe, crop_size=crop_size, batch_size=batch_size, seed=seed)
 
 
 def _noisy_observer(

@@ -52,8 +52,7 @@ def compiled(examples):
     task = find_task("denoise")
     keras.utils.set_random_seed(CONFIG.run.seed)
     trainer = make_trainer(make_model(CONFIG, task), CONFIG, task)
-    sample = task.sampler(examples, CONFIG)
-    return trainer, portable.compiled_step(trainer, sample, CONFIG.data.batch_size)
+    return trainer, portable.compiled_step(trainer, task.batcher(examples, CONFIG))
 
 
 @pytest.mark.slow
@@ -144,13 +143,27 @@ def test_a_folder_without_a_step_is_an_error_of_one_line(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("guided", [False, True])
-def test_samples_one_by_one_are_those_of_the_batches(rng, guided):
+def test_batches_one_by_one_are_those_of_the_pipeline(rng, guided):
     images = [rng.integers(0, 256, (20, 17 + i, 3)).astype(np.uint8) for i in range(4)]
     values = {"noise_stddev": (0.0, 0.3), "crop_size": 12, "weigh_levels": True, "seed": 5}
-    values |= {"guides": [image[..., :1] for image in images]} if guided else {}
-    batches = deepam_tf.data.denoising_crops(images, batch_size=3, first_batch=2, **values)
-    sample = deepam_tf.data.denoising_sampler(images, **values)
-    samples = [sample(tf.constant(i, tf.int64)) for i in range(6, 9)]
-    expected = next(iter(batches))
-    found = tf.nest.map_structure(lambda *parts: tf.stack(parts), *samples)
-    tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected)
+    values |= {"batch_size": 3}
+    if guided:
+        values |= {"guides": [image[..., :1] for image in images], "vary_pairs": True}
+    batches = deepam_tf.data.denoising_crops(images, first_batch=2, **values)
+    found = deepam_tf.data.denoising_batcher(images, **values)(tf.constant(2, tf.int64))
+    tf.nest.map_structure(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        found,
+        next(iter(batches)),
+    )
+
+
+@pytest.mark.slow
+def test_pairs_have_a_step_that_xla_compiles(rng, tmp_path):
+    values = {"data.task": "nir", "data.vary_pairs": True, "data.vary_colors": True}
+    values |= {"data.image_channels": 3, "model.depth": 6}
+    colors = [rng.integers(0, 256, (24, 20 + i, 3)).astype(np.uint8) for i in range(3)]
+    examples = Examples(["a", "b", "c"], [(color, color[..., :1]) for color in colors])
+    step = tmp_path / "step"
+    run.train(replace(CONFIG, values), examples, NONE, tmp_path / "run", export=step, verbose=0)
+    assert (step / run_step.PROGRAM).stat().st_size > 0

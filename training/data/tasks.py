@@ -104,8 +104,8 @@ class Task:
             names of the folders they lie in.
         read: an example from its files, one a part.
         crops: an endless pipeline of training batches from the number of the first one on.
-        sampler: the samples of these one by one, by their number, in operations that XLA compiles;
-            None: they have no such form.
+        batcher: these batches one by one, by their number, in operations that XLA compiles; None:
+            they have no such form.
         observe: inputs, target and, where not every pixel of it counts, its weight: of a
             whole validation image, by its number, `[1, H, W, C]` (the weight `[1, H, W]`); of
             noisy ones what `sure.probe` returns, `[2, H, W, C]`.
@@ -140,7 +140,7 @@ class Task:
     source_size: Callable[[Data], int] = lambda values: values.crop_size
     drawn: Callable[[Data], int] = lambda values: values.batch_size * values.candidates
     from_noisy: dict[str, Any] | None = None
-    sampler: Callable[[Examples, TrainingConfig], Callable[[tf.Tensor], Any]] | None = None
+    batcher: Callable[[Examples, TrainingConfig], Callable[[tf.Tensor], Any]] | None = None
 
     def list_folder(self, folder: pathlib.Path) -> list[Paths]:
         """The files of each example of a folder, sorted by name.
@@ -291,8 +291,8 @@ def _denoising_crops(examples: Examples, config: TrainingConfig, first_batch: in
     )
 
 
-def _denoising_sampler(examples: Examples, config: TrainingConfig):
-    return data.denoising_sampler(**_denoised(examples, config))
+def _denoising_batcher(examples: Examples, config: TrainingConfig):
+    return data.denoising_batcher(**_denoised(examples, config), batch_size=config.data.batch_size)
 
 
 def _denoised(examples: Examples, config: TrainingConfig) -> dict[str, Any]:
@@ -460,9 +460,9 @@ TASKS = {
             "observe": _probed,
             "metrics": lambda: [UnbiasedPSNR()],
             "drawn": lambda values: values.batch_size // 2,
-            "sampler": None,
+            "batcher": None,
         },
-        sampler=_denoising_sampler,
+        batcher=_denoising_batcher,
     ),
     "camera": Task(
         folder="clean colour images",
@@ -523,6 +523,6 @@ TASKS = {
         metrics=lambda: [metrics.PSNR()],
         figures=_fusion_figures,
         limits=lambda values: {"noise_stddev": noise_range(values)},
-        sampler=_denoising_sampler,
+        batcher=_denoising_batcher,
     ),
 }

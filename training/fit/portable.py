@@ -32,45 +32,35 @@ _COUNT = "optimizer_0"  # Keras keeps the count of steps before all else
 
 
 def compiled_step(
-    trainer: Trainer, sample: Callable[[tf.Tensor], Any], batch_size: int
+    trainer: Trainer, batch: Callable[[tf.Tensor], Any]
 ) -> tf.types.experimental.PolymorphicFunction:
     """A step of training with its crops as one function, compiled by XLA.
 
     Args:
         trainer: compiled, whose variables a call changes.
-        sample: from a sample's number to what the pipeline has batches of.
-        batch_size: samples in a step.
+        batch: from the number of a batch to what the pipeline gives.
 
     Returns:
         Function without arguments; it gives what the metrics say of its one batch.
     """
-    number = tf.TensorSpec([], tf.int64)
-    outputs = tf.function(sample).get_concrete_function(number).structured_outputs
-    signature = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), outputs)
-
-    def batch_from(first: tf.Tensor):
-        numbers = first + tf.range(batch_size, dtype=tf.int64)
-        return trainer.spread(*tf.map_fn(sample, numbers, fn_output_signature=signature))
-
     # Keras makes the variables of metrics when it first sees a batch.
-    first = tf.data.Dataset.from_tensors(batch_from(tf.constant(0, tf.int64)))
+    first = tf.data.Dataset.from_tensors(trainer.spread(*batch(tf.constant(0, tf.int64))))
     trainer.evaluate(first, verbose=0)
 
     def step():
         for metric in trainer.metrics:
             metric.reset_state()
-        done = tf.cast(trainer.optimizer.iterations.value, tf.int64)
-        return trainer.train_step(batch_from(batch_size * done))
+        number = tf.cast(trainer.optimizer.iterations.value, tf.int64)
+        return trainer.train_step(trainer.spread(*batch(number)))
 
     return tf.function(step, jit_compile=True)
 
 
 def export_step(
     trainer: Trainer,
-    sample: Callable[[tf.Tensor], Any],
+    batch: Callable[[tf.Tensor], Any],
     folder: pathlib.Path,
     *,
-    batch_size: int,
     num_steps: int,
 ) -> None:
     """Write a step of training as a program of its own.
@@ -80,15 +70,14 @@ def export_step(
 
     Args:
         trainer: compiled; its variables are where the steps begin.
-        sample: from a sample's number to what the pipeline has batches of.
+        batch: from the number of a batch to what the pipeline gives.
         folder: made, or written over.
-        batch_size: samples in a step.
         num_steps: how far the program is to go, counted from the first step of the run.
 
     Raises:
         ValueError: if something in the step has no form that XLA compiles.
     """
-    step = compiled_step(trainer, sample, batch_size)
+    step = compiled_step(trainer, batch)
     program = step.get_concrete_function()
     compiled = step.experimental_get_compiler_ir()
     try:

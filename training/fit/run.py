@@ -167,8 +167,8 @@ def _export(
     folder: pathlib.Path,
 ) -> None:
     """Write the step of a run as a program of its own."""
-    if task.sampler is None or not isinstance(examples, Examples):
-        able = [name for name, other in TASKS.items() if other.sampler is not None]
+    if task.batcher is None or not isinstance(examples, Examples):
+        able = [name for name, other in TASKS.items() if other.batcher is not None]
         raise ValueError(
             f"A step that is exported learns {' or '.join(able)}, from clean pictures in memory. "
             f"Received: data.task={config.data.task!r}, data.supervision="
@@ -176,9 +176,8 @@ def _export(
         )
     export_step(
         trainer,
-        task.sampler(examples, config),
+        task.batcher(examples, config),
         folder,
-        batch_size=config.data.batch_size,
         num_steps=config.run.num_steps,
     )
 
