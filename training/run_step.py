@@ -159,7 +159,7 @@ def _program(folder: pathlib.Path, description: dict, arrays: dict[str, np.ndarr
         jax.ShapeDtypeStruct(arrays[name].shape, arrays[name].dtype)
         for name in description["arguments"]
     ]
-    results = [jax.ShapeDtypeStruct((), np.float32)] * len(description["figures"])
+    results = [jax.ShapeDtypeStruct((), dtype) for dtype in description["figures"].values()]
     of_variables = sorted(description["new_values"], key=description["new_values"].__getitem__)
     results += [given[description["arguments"].index(name)] for name in of_variables]
 

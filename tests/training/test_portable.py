@@ -90,6 +90,15 @@ def test_steps_of_the_program_are_those_of_tensorflow_and_the_run_goes_on(export
 
 
 @pytest.mark.slow
+def test_a_step_is_not_written_over(exported, tmp_path):
+    folder, examples = exported
+    before = (folder / "step" / run_step.STATE).read_bytes()
+    with pytest.raises(ValueError, match="folder of its own"):
+        run.train(CONFIG, examples, NONE, tmp_path, export=folder / "step", verbose=0)
+    assert (folder / "step" / run_step.STATE).read_bytes() == before
+
+
+@pytest.mark.slow
 def test_what_came_back_damaged_or_of_another_run_is_refused(exported, tmp_path):
     folder, examples = exported
     trainer, _ = compiled(examples)

@@ -71,12 +71,18 @@ def export_step(
     Args:
         trainer: compiled; its variables are where the steps begin.
         batch: from the number of a batch to what the pipeline gives.
-        folder: made, or written over.
+        folder: made; of another step it is not written over.
         num_steps: how far the program is to go, counted from the first step of the run.
 
     Raises:
-        ValueError: if something in the step has no form that XLA compiles.
+        ValueError: if something in the step has no form that XLA compiles, or the folder holds
+            a state already, which may have come back.
     """
+    if (folder / run_step.STATE).exists():
+        raise ValueError(
+            f"A step must go into a folder of its own. Received: {folder}, which holds a state. "
+            "Choose another, or go on from it with --adopt."
+        )
     step = compiled_step(trainer, batch)
     program = step.get_concrete_function()
     compiled = step.experimental_get_compiler_ir()
@@ -88,7 +94,7 @@ def export_step(
             "A step must be all of operations that XLA compiles. "
             f"Received: {str(error).splitlines()[0]}"
         ) from error
-    figures = sorted(program.structured_outputs)
+    figures = {name: x.dtype.name for name, x in sorted(program.structured_outputs.items())}
     aliases = re.findall(r"\{(\d+)\}: \((\d+), \{\}, may-alias\)", header)
     changed = {int(argument): int(result) for result, argument in aliases}
     if sorted(changed.values()) != list(range(len(figures), len(figures) + len(changed))):
