@@ -19,8 +19,16 @@ def exported(tmp_path_factory):
     keras.utils.set_random_seed(0)
     folder = tmp_path_factory.mktemp("uncertain")
     model = deepam_tf.DeepAM(
-        1, filters=4, depth=3, noise_level=True, pixel_unshuffle=2, uncertainty_filters=4
+        1,
+        filters=4,
+        depth=3,
+        noise_level=True,
+        pixel_unshuffle=2,
+        uncertainty_filters=4,
+        uncertainty_calibrated_at=(0.05, 0.2),
     )
+    head = model.get_layer("uncertainty")
+    head.recalibrate([0.5, 2.0], head.df)
     model.save(folder / "sure.keras")
     saving.save(sources.load_model(str(folder / "sure.keras")), folder / "sure")
     return folder / "sure"

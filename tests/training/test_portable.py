@@ -11,10 +11,10 @@ import tensorflow as tf
 
 import deepam_tf
 from tests.training.test_train import NONE, TINY, settings
-from training import run_step, train
+from training import train
 from training.configuration.settings import replace
 from training.data.tasks import Examples, find_task
-from training.fit import portable, run
+from training.fit import portable, run, run_step
 from training.fit.trainer import make_model, make_trainer
 
 CONFIG = replace(

@@ -7,7 +7,7 @@ step.stablehlo   the program: arguments in, what it says of the step and new arg
 step.json        what the arguments are, and which results take the place of which
 state.npz        those that a step changes: weights, moments, moving statistics, its own count
 constants.npz    the others, pictures above all
-run_step.py      runs the program over and over (training/run_step.py), with JAX and NumPy alone
+run_step.py      runs the program over and over (training/fit/run_step.py), with JAX and NumPy alone
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepam_tf.files import atomic
-from training import run_step
+from training.fit import run_step
 from training.fit.trainer import Trainer
 
 __all__ = ["adopt_state", "compiled_step", "export_step", "named_variables"]
