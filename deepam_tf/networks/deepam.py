@@ -359,7 +359,7 @@ class DeepAM(keras.Model):
             "edge_weights": self.edge_weights,
             "levels": self.levels,
             "uncertainty_filters": self.uncertainty_filters,
-            "uncertainty_calibrated_at": self.uncertainty_calibrated_at,
+            "uncertainty_calibrated_at": list(self.uncertainty_calibrated_at),
             **self._solver,
             "dtype": keras.dtype_policies.serialize(self._policy),
         }

@@ -252,7 +252,7 @@ class UncertaintyHead(keras.layers.Layer):
             "noise_level": self.noise_level,
             "mask": self.mask,
             "shift_invariant": self.shift_invariant,
-            "calibrated_at": self.calibrated_at,
+            "calibrated_at": list(self.calibrated_at),
         }
 
 

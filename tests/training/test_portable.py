@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -55,9 +56,10 @@ def compiled(examples):
     return trainer, portable.compiled_step(trainer, task.batcher(examples, CONFIG))
 
 
+# Not imported here: it sets variables of the environment that TensorFlow heeds too.
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="the extra jax")
 @pytest.mark.slow
 def test_steps_of_the_program_are_those_of_tensorflow_and_the_run_goes_on(exported):
-    pytest.importorskip("jax", reason="the extra jax is not installed")
     folder, examples = exported
     trainer, step = compiled(examples)
     losses = [float(step()["loss"]) for _ in range(4)]
@@ -146,7 +148,6 @@ def test_what_has_no_such_form_is_refused(folder, tmp_path, capsys):
 
 
 def test_a_folder_without_a_step_is_an_error_of_one_line(tmp_path, capsys):
-    pytest.importorskip("jax", reason="the extra jax is not installed")
     assert run_step.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

@@ -62,11 +62,12 @@ def run(
         ValueError: if a file is not that of an exported step.
         FloatingPointError: if the loss became NaN or infinite; the state before it stays.
     """
+    description = json.loads((folder / DESCRIPTION).read_text())
+    state, constants = (load_arrays(folder / file) for file in (STATE, CONSTANTS))
+
     import jax
 
     jax.config.update("jax_enable_x64", True)  # seeds and counts are int64
-    description = json.loads((folder / DESCRIPTION).read_text())
-    state, constants = (load_arrays(folder / file) for file in (STATE, CONSTANTS))
     call = _program(folder, description, state | constants)
 
     def step(state: dict, constants: dict):
