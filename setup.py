@@ -18,7 +18,6 @@ EXTRAS = {
     "zarr": ["zarr>=3"],  # pictures larger than memory, in folders of chunks
     "completion": ["shtab>=1.7"],
     "train": ["keras>=3.14,<3.16", "tensorboard>=2.19"],
-    "jax": ["jax>=0.4.35"],  # to run exported steps of training (training/fit/run_step.py)
     "serve": ["grpcio>=1.60", "tensorflow-serving-api>=2.18"],  # to export and ask; not to run
     "convert": ["ai-edge-litert>=2.0", "onnxruntime>=1.20", "tf2onnx>=1.16"],
     "bench": [
@@ -41,7 +40,6 @@ EXTRAS = {
     "notebooks": ["ipykernel>=6.29", "matplotlib>=3.8", "nbconvert>=7.16", "scikit-image>=0.24"],
     "dev": [
         "imagecodecs>=2024.6.1",
-        "jax>=0.4.35",
         "moto[s3,server]>=5",
         "pidng>=4.0.9",
         "pillow-heif>=0.18",

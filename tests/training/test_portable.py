@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import importlib.util
 import json
+import os
 import subprocess
 import sys
 
@@ -42,10 +42,12 @@ def exported(tmp_path_factory):
     return folder, examples
 
 
-def run_program(folder, *arguments):
+def run_program(folder, environment, *arguments):
     """The copied script in a process of its own, from anywhere."""
     command = [sys.executable, str(folder / "run_step.py"), str(folder), *arguments]
-    return subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder.parent, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def compiled(examples):
@@ -56,18 +58,30 @@ def compiled(examples):
     return trainer, portable.compiled_step(trainer, task.batcher(examples, CONFIG))
 
 
-# Not imported here: it sets variables of the environment that TensorFlow heeds too.
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="the extra jax")
+@pytest.fixture
+def with_jax(tmp_path):
+    """The environment of a process that finds JAX.
+
+    It is installed for that alone: where it is, Keras imports it in every process.
+    """
+    folder = str(tmp_path / "jax")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
+    done = subprocess.run([*command, "jax", "jaxlib"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"JAX cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+    return {**os.environ, "PYTHONPATH": folder}
+
+
 @pytest.mark.slow
-def test_steps_of_the_program_are_those_of_tensorflow_and_the_run_goes_on(exported):
+def test_steps_of_the_program_are_those_of_tensorflow_and_the_run_goes_on(exported, with_jax):
     folder, examples = exported
     trainer, step = compiled(examples)
     losses = [float(step()["loss"]) for _ in range(4)]
     assert len(set(losses)) == 4
     # Half of the steps, then the rest: the second time it goes on.
-    first = run_program(folder / "step", "--steps", "2", "--every", "1")
+    first = run_program(folder / "step", with_jax, "--steps", "2", "--every", "1")
     assert first.returncode == 0, first.stderr
-    assert "step 2 of 4" in run_program(folder / "step", "--every", "1").stdout
+    assert "step 2 of 4" in run_program(folder / "step", with_jax, "--every", "1").stdout
     found = run_step.load_arrays(folder / "step" / run_step.STATE)
     assert found["optimizer_0"] == 4
     for name, variable in portable.named_variables(trainer).items():
