@@ -8,13 +8,15 @@ memory    peak memory: value and gradient, implicit and through the loop; each s
 training  share of a training step that its solves take
 
 Times are the best of several runs in one process, with one BLAS thread for SciPy (more make its
-cg slower). Run it on an idle machine. CHOLMOD takes part where scikit-sparse is installed, which
-needs SuiteSparse (Debian's libsuitesparse-dev; version 0.4.16 builds against that of Debian 12).
+cg slower). Run it on an idle machine. With `--methods` some are measured anew; what `systems.csv`
+knows of the others stays. CHOLMOD takes part where scikit-sparse is installed, which needs
+SuiteSparse (Debian's libsuitesparse-dev; version 0.4.16 builds against that of Debian 12).
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
 import functools
 import os
@@ -52,6 +54,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=pathlib.Path, help="folder of clean images, for figure5")
     parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument(
+        "--methods", nargs="+", metavar="NAME", help="rows of the tables of systems to measure anew"
+    )
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/solver"))
     args = parser.parse_args(argv)
     if os.environ.get("OPENBLAS_NUM_THREADS") != "1":  # it is read when NumPy is imported
@@ -62,7 +67,10 @@ def main(argv: list[str] | None = None) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     console = rich.console.Console(width=110)
     if "systems" in args.part:
-        systems(args.sizes, args.out, console)
+        try:
+            systems(args.sizes, args.out, console, args.methods)
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
     if "figure5" in args.part:
         figure_5(args.data, args.out)
     if "memory" in args.part:
@@ -72,8 +80,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def systems(sizes: list[int], out: pathlib.Path, console: rich.console.Console) -> None:
-    """Every method on every system, as a table, a CSV and a plot."""
+def systems(
+    sizes: list[int],
+    out: pathlib.Path,
+    console: rich.console.Console,
+    methods: list[str] | None = None,
+) -> None:
+    """Every method on every system, as a table, a CSV and a plot.
+
+    Args:
+        sizes: sides of the images.
+        out: folder of `systems.csv` and `systems.png`.
+        console: for the tables.
+        methods: to measure; of the others what is in `out` already is kept. None: all.
+    """
     ours = {
         **{f"CG, {n}": functools.partial(linear_solvers.measure_ours, name=n) for n in
            ("none", "jacobi", "cosine", "multigrid")},
@@ -92,9 +112,19 @@ def systems(sizes: list[int], out: pathlib.Path, console: rich.console.Console) 
         name: functools.partial(linear_solvers.measure_peer, name=name)
         for name in linear_solvers.PEERS
     }
+    known = {**ours, **peers}
+    unknown = [name for name in methods or [] if name not in known]
+    if unknown:
+        raise ValueError(f"--methods must be of {', '.join(known)}. Received: {unknown[0]!r}.")
+    kept = [] if methods is None else _read(out / "systems.csv", leave_out=methods)
     results: list[linear_solvers.Result] = []
     header = [f"tensorflow {tf.__version__}, {os.cpu_count()} cores"]
-    jobs = [(k, m, run) for k in linear_solvers.GAMMAS for m, run in {**ours, **peers}.items()]
+    jobs = [
+        (kind, method, run)
+        for kind in linear_solvers.GAMMAS
+        for method, run in known.items()
+        if method in (methods or known)
+    ]
     with rich.progress.Progress(transient=True, console=console) as progress:
         task = progress.add_task("systems", total=len(jobs) * len(sizes))
         for kind, method, run in jobs:
@@ -112,8 +142,9 @@ def systems(sizes: list[int], out: pathlib.Path, console: rich.console.Console) 
                     continue
                 results.append(dataclasses.replace(run(size, kind), method=method))
                 seconds = results[-1].seconds
-                scores.write_csv(out / "systems.csv", results, header)
-    for size in sizes:
+                scores.write_csv(out / "systems.csv", results + kept, header)
+    results = sorted(results + kept, key=lambda r: list(known).index(r.method))
+    for size in sorted({r.size for r in results}):
         console.print(_table([r for r in results if r.size == size], size))
     bandwidth = solver_cost.copy_bandwidth()
     console.print(f"copy bandwidth of this machine, {os.cpu_count()} threads: {bandwidth:.1f} GB/s")
@@ -129,6 +160,24 @@ def systems(sizes: list[int], out: pathlib.Path, console: rich.console.Console) 
             )
     _plot(results, set(ours), out / "systems.png")
     console.print(f"written: {out}/systems.csv, {out}/systems.png")
+
+
+def _read(path: pathlib.Path, leave_out: list[str]) -> list[linear_solvers.Result]:
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    return [
+        linear_solvers.Result(
+            size=int(row["size"]),
+            gamma=row["gamma"],
+            method=row["method"],
+            precision=row["precision"],
+            seconds=float(row["seconds"]),
+            steps=int(row["steps"]),
+            residual=float(row["residual"]),
+        )
+        for row in rows
+        if row["method"] not in leave_out
+    ]
 
 
 def _table(results: list[linear_solvers.Result], size: int) -> rich.table.Table:

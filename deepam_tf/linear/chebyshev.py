@@ -58,23 +58,24 @@ def spectral_bound(operator: ReconstructionOperator) -> tf.Tensor:
         0.79
     """
     with tf.name_scope("spectral_bound"):
-        return _bound(_Strips(operator))
+        return _bound(_Rows(operator))
 
 
-def _bound(strips: _Strips) -> tf.Tensor:
-    inside = tf.cast(strips.scale > 0, strips.scale.dtype)
-    gershgorin = tf.reduce_max(strips.average(strips.widened(inside)), axis=1)
+def _bound(rows: _Rows) -> tf.Tensor:
+    whole = tf.ones_like(rows.scale)
+    gershgorin = tf.reduce_max(rows.average(whole), axis=[1, 2])
     # Kept near 1, that no weight may vanish.
-    largest = tf.where(gershgorin > 0, gershgorin, 1)[:, tf.newaxis]
+    largest = tf.where(gershgorin > 0, gershgorin, 1)[:, tf.newaxis, tf.newaxis]
 
-    def smooth(y: tf.Tensor) -> tuple[tf.Tensor]:
-        smoothed = tf.maximum(strips.average(strips.widened(y)) / largest, _LEAST_WEIGHT)
-        return (tf.ensure_shape(inside * smoothed, y.shape),)
+    def smoothed(y: tf.Tensor) -> tf.Tensor:
+        return tf.maximum(rows.average(y) / largest, _LEAST_WEIGHT)
 
-    start = tf.ensure_shape(inside, strips.scale.shape)
-    (y,) = tf.while_loop(lambda _: True, smooth, (start,), maximum_iterations=_BOUND_STEPS)
-    sharper = tf.math.divide_no_nan(strips.average(strips.widened(y)), y)
-    return tf.minimum(tf.minimum(gershgorin, tf.reduce_max(sharper, axis=1)), 1)
+    def twice(y: tf.Tensor) -> tuple[tf.Tensor]:
+        return (tf.ensure_shape(smoothed(smoothed(y)), whole.shape),)
+
+    (y,) = tf.while_loop(lambda _: True, twice, (whole,), maximum_iterations=_BOUND_STEPS // 2)
+    sharper = tf.math.divide_no_nan(rows.average(y), y)
+    return tf.minimum(tf.minimum(gershgorin, tf.reduce_max(sharper, axis=[1, 2])), 1)
 
 
 def chebyshev_steps(rho: tf.Tensor, rtol: float) -> tf.Tensor:
@@ -154,14 +155,14 @@ def chebyshev_iteration(
                 "`rhs` must have rank 2, [batch, unknowns]. "
                 f"Received: rhs.shape={rhs.shape}. Flatten each image first."
             )
-        strips = _Strips(operator)
-        rho = _bound(strips)
+        rows = _Rows(operator)
+        rho = _bound(rows)
         needed = chebyshev_steps(rho, rtol)
         num_steps = tf.where(needed > max_steps, 0, needed)
         start = tf.zeros_like(rhs) if x0 is None else tf.convert_to_tensor(x0, rhs.dtype)
         first = rhs if x0 is None else rhs - operator.matvec(start)
-        constant = strips.scale * strips.of(rhs)
-        x = strips.back(_iterate(strips, constant, rho, num_steps, strips.of(start)))
+        constant = rows.scale * rows.of(rhs)
+        x = rows.back(_iterate(rows, constant, rho, num_steps, rows.of(start)))
         if projection is not None:
             x = projection(x)
 
@@ -181,86 +182,76 @@ def chebyshev_iteration(
         )
 
 
-def _iterate(strips: _Strips, constant, rho, num_steps, x0) -> tf.Tensor:
-    """The iteration, each image for its own number of steps."""
-    square = tf.square(rho)[:, tf.newaxis]
+def _iterate(rows: _Rows, constant, rho, num_steps, x0) -> tf.Tensor:
+    """The iteration, each image for its own number of steps.
+
+    Two steps at a time: the new image of the first lies where the one before last did, that of
+    the second where the last did. With one at a time XLA copies an image in every step.
+    """
+    square = tf.square(rho)[:, tf.newaxis, tf.newaxis]
     alone = constant.shape[0] == 1
 
-    def during(k, after: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        return tf.where((num_steps > k)[:, tf.newaxis], after, x)
+    def step(k, omega: tf.Tensor, x: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
+        after = omega * (rows.average(x) + constant - before) + before
+        if not alone:
+            after = tf.where((num_steps > k)[:, tf.newaxis, tf.newaxis], after, x)
+        return tf.ensure_shape(after, x.shape)
 
-    def step(k: tf.Tensor, omega: tf.Tensor, x: tf.Tensor, before: tf.Tensor):
+    def twice(k: tf.Tensor, omega: tf.Tensor, x: tf.Tensor, before: tf.Tensor):
         omega = 4 / (4 - square * omega)
-        last = strips.middle(before)
-        after = strips.widened(omega * (strips.average(x) + constant - last) + last)
-        after = after if alone else during(k, after, x)
-        return k + 1, omega, tf.ensure_shape(after, x.shape), x
+        between = step(k, omega, x, before)
+        omega = 4 / (4 - square * omega)
+        return k + 2, omega, step(k + 1, omega, between, x), between
 
-    before = strips.widened(x0)
-    first = strips.widened(strips.average(before) + constant)
-    x = tf.ensure_shape(during(0, first, before), before.shape)
-    start = (1, 2 * tf.ones_like(square), x, before)
+    first = step(0, tf.ones_like(square), x0, tf.zeros_like(x0))
     most = tf.reduce_max(num_steps)
-    return strips.middle(tf.while_loop(lambda k, *_: k < most, step, start)[2])
+    k, _, x, before = tf.while_loop(
+        lambda k, *_: k < most, twice, (1, 2 * tf.ones_like(square), first, x0)
+    )
+    return tf.where(k > most, before, x)
 
 
-class _Strips:
-    """Images as strips: their rows one after the other, each with a pixel of zeros at its end.
-
-    Then the four neighbours of every pixel lie at fixed distances, those of border pixels too,
-    and XLA makes one loop over contiguous memory of a whole step: padded rows and columns
-    instead cost it a question a pixel. A strip is `[B, N]`, `N = H (W + 1) C`; widened, it has a
-    row of zeros at either end.
+class _Rows:
+    """Images as rows, `[B, H, W C]`: the neighbours of a pixel lie a row or `C` numbers away.
 
     Args:
         operator: the system.
+
+    Attributes:
+        scale: the inverse of the diagonal of `A`.
     """
 
     def __init__(self, operator: ReconstructionOperator) -> None:
-        self._operator = operator
-        batch, height, width, channels = tf.unstack(operator.image_shape)
-        self._row, self._step = (width + 1) * channels, operator.num_channels
-        self._size = height * self._row
-        strength = tf.broadcast_to(operator.strength(), operator.image_shape)
-        # 0 beyond the ends of rows, so that what is 0 there stays 0.
-        self.scale = self.of(tf.math.reciprocal(operator.gamma + strength))
+        self._shape = operator.image_shape
+        self._step = operator.num_channels
+        self.scale = self.of(tf.math.reciprocal(operator.gamma + operator.strength()))
         self._links = None
         if operator.links is not None:
             down, right = operator.links
-            shape = tf.stack([batch, height, width, channels])
-            down = tf.reshape(tf.pad(down, [[0, 0], [0, 1], [0, 0]]), shape)
-            right = tf.reshape(tf.pad(right, [[0, 0], [0, 0], [0, channels]]), shape)
             self._links = (
-                tf.pad(self.of(down), [[0, 0], [self._row, 0]]),
-                tf.pad(self.of(right), [[0, 0], [self._step, 0]]),
+                tf.pad(down, [[0, 0], [1, 1], [0, 0]]),
+                tf.pad(right, [[0, 0], [0, 0], [self._step, self._step]]),
             )
 
     def of(self, x: tf.Tensor) -> tf.Tensor:
-        """Strips of images, `[B, H, W, C]` or flattened."""
-        image = tf.reshape(x, self._operator.image_shape)
-        padded = tf.pad(image, [[0, 0], [0, 0], [0, 1], [0, 0]])
-        return tf.reshape(padded, tf.stack([tf.shape(image)[0], self._size]))
+        """Rows of images, `[B, H, W, C]` to be broadcast, or flattened."""
+        if x.shape.rank == 4:
+            x = tf.broadcast_to(x, self._shape)
+        batch, height, width, channels = tf.unstack(self._shape)
+        return tf.reshape(x, tf.stack([batch, height, width * channels]))
 
-    def back(self, strip: tf.Tensor) -> tf.Tensor:
-        """Flattened images of strips."""
-        batch, height, width, channels = tf.unstack(self._operator.image_shape)
-        padded = tf.reshape(strip, tf.stack([batch, height, width + 1, channels]))
-        return tf.reshape(padded[:, :, :-1], tf.stack([batch, -1]))
+    def back(self, rows: tf.Tensor) -> tf.Tensor:
+        """Flattened images of rows."""
+        return tf.reshape(rows, tf.stack([self._shape[0], -1]))
 
-    def widened(self, strip: tf.Tensor) -> tf.Tensor:
-        return tf.pad(strip, [[0, 0], [self._row, self._row]])
-
-    def middle(self, wide: tf.Tensor) -> tf.Tensor:
-        return wide[:, self._row : self._row + self._size]
-
-    def average(self, wide: tf.Tensor) -> tf.Tensor:
+    def average(self, x: tf.Tensor) -> tf.Tensor:
         """`N x`: of each pixel's neighbours, the sum weighted by its links, over the diagonal."""
-        row, step, size = self._row, self._step, self._size
-        above, below = wide[:, :size], wide[:, 2 * row :]
-        before = wide[:, row - step : row - step + size]
-        after = wide[:, row + step : row + step + size]
+        step = self._step
+        wide = tf.pad(x, [[0, 0], [1, 1], [step, step]])
+        above, below = wide[:, :-2, step:-step], wide[:, 2:, step:-step]
+        before, after = wide[:, 1:-1, : -2 * step], wide[:, 1:-1, 2 * step :]
         if self._links is not None:
             down, right = self._links
-            above, below = down[:, :size] * above, down[:, row:] * below
-            before, after = right[:, :size] * before, right[:, step:] * after
+            above, below = down[:, :-1] * above, down[:, 1:] * below
+            before, after = right[:, :, :-step] * before, right[:, :, step:] * after
         return self.scale * (above + below + before + after)
