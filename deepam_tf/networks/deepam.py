@@ -86,7 +86,8 @@ class DeepAM(keras.Model):
         method: of the solves, `"cg"` or `"chebyshev"`, see `reconstruct`.
         uncertainty_filters: feature maps of the head that gives the standard deviation; 0:
             there is none.
-        uncertainty_calibrated_at: noise levels at which the head has a factor of its own.
+        uncertainty_calibrated_at: noise levels, or shares of measured pixels, at which the head
+            has a factor of its own, see `UncertaintyHead`.
         preconditioner: of the solves, a name that `reconstruct` takes; `"multigrid"` suits
             masks with wide holes.
         rtol: relative tolerance of the linear solves.

@@ -8,9 +8,9 @@ the solve leave behind does. A few convolutions on the grid of 2x2 blocks turn `
 
 one scale a pixel and channel, one `df > 2` a head. Nothing of it needs TensorFlow Probability.
 
-Errors of much noise are distributed otherwise than those of little. A head whose scales have a
-factor for each of several noise levels, found on held-out pictures (`recalibrate`), is right at
-each.
+Errors of much noise are distributed otherwise than those of little, those of a depth map of few
+samples otherwise than those of many. A head whose scales have a factor for each of several such
+levels, found on held-out pictures (`recalibrate`), is right at each.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from deepam_tf.networks.blocks import to_blocks, to_pixels, zero_outside
 __all__ = ["UncertaintyHead"]
 
 _BLOCK = 2  # pixels along a side of the blocks
-_DEPTH = 4  # convolutions: with them a value sees 18 pixels to every side
+_DEPTH = 4  # convolutions: with them a value sees 9 pixels to every side
+_DENSITY_BLOCKS = 16  # along a side of the square whose measured pixels are counted
 _LEAST_DF = 2.05  # the variance is infinite at 2
 _FIRST_LOG_STDDEV = -3.5  # of a head that has learnt nothing: 8 of 255 gray levels
 _LOG_STDDEV_RANGE = (-12.0, 3.0)
@@ -49,18 +50,21 @@ class UncertaintyHead(keras.layers.Layer):
         mask: whether there is a mask.
         shift_invariant: do not look at `u_K` itself: a constant added to the observation then
             changes no standard deviation.
-        calibrated_at: noise levels, standard deviations in `(0, 1]`, rising: each has a factor of
-            the scales of its own, 1 at first, which `recalibrate` sets. Between them its logarithm
-            is linear in that of the level, beyond them constant. Needs `noise_level`.
+        calibrated_at: levels in `(0, 1]`, rising, each of which has a factor of the scales of its
+            own, 1 at first, which `recalibrate` sets: noise levels, standard deviations, or, of a
+            head that is told none, the share of measured pixels in the 32x32 around, by the mask
+            (1/64 for one in 8x8). Between levels the logarithm of the factor is linear in that of
+            the level, beyond them constant. Needs `noise_level` or `mask`.
         **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
 
     Attributes:
         block: side in pixels of the blocks that its convolutions see as one place.
+        reach: how far it sees to every side, in pixels.
 
     Raises:
         TypeError: if the layer's compute dtype is neither float32 nor float64.
         ValueError: if `image_channels` or `filters` is not positive, or `calibrated_at` does not
-            rise, is not positive, or given without `noise_level`.
+            rise, is not positive, or given without `noise_level` or `mask`.
 
     Example:
         >>> u = tf.zeros([1, 5, 6, 1])
@@ -96,10 +100,11 @@ class UncertaintyHead(keras.layers.Layer):
                 f"Received: image_channels={image_channels}, filters={filters}."
             )
         calibrated_at = tuple(float(level) for level in calibrated_at)
-        if calibrated_at and not noise_level:
+        if calibrated_at and not (noise_level or mask):
             raise ValueError(
-                "`calibrated_at` are noise levels, which the head must be told. Received: "
-                f"calibrated_at={calibrated_at}, noise_level=False. Leave one out or add the other."
+                "`calibrated_at` are noise levels, which the head must be told, or shares of "
+                f"measured pixels, which a mask tells. Received: calibrated_at={calibrated_at}, "
+                "noise_level=False, mask=False. Leave it out or add one of them."
             )
         if any(low >= high for low, high in itertools.pairwise((0.0, *calibrated_at))):
             raise ValueError(
@@ -112,6 +117,8 @@ class UncertaintyHead(keras.layers.Layer):
         self.mask = mask
         self.shift_invariant = shift_invariant
         self.calibrated_at = calibrated_at
+        counted = _DENSITY_BLOCKS // 2 if calibrated_at and not noise_level else 0
+        self.reach = _BLOCK * max(_DEPTH, counted) + 1
         self.convolutions = [
             keras.layers.Conv2D(
                 filters,
@@ -215,6 +222,17 @@ class UncertaintyHead(keras.layers.Layer):
             result += share * (high - low)
         return result
 
+    def _density(self, mask: tf.Tensor, inside: tf.Tensor | None) -> tf.Tensor:
+        """The share of measured pixels around, `[B, h, w, 1]` on the grid of blocks."""
+        # Between samples a mask is small, not 0.
+        measured = to_blocks(tf.cast(mask > 0.5, mask.dtype), _BLOCK)
+        measured = tf.reduce_mean(measured, axis=-1, keepdims=True)
+        counted, places = (
+            tf.nn.avg_pool2d(zero_outside(x, inside), _DENSITY_BLOCKS, strides=1, padding="SAME")
+            for x in (measured, tf.ones_like(measured))
+        )
+        return counted / tf.maximum(places, 1e-6)
+
     def call(self, inputs, inside=None):
         u, f, v, gamma, *conditions = inputs
         floor = _FLOORS[self.shift_invariant]
@@ -226,19 +244,22 @@ class UncertaintyHead(keras.layers.Layer):
         ]
         if not self.shift_invariant:
             features.append(u)
-        log_factor = 0.0
+        log_factor = density_log_factor = 0.0
         if self.noise_level:
             level, *conditions = conditions
             features.append(_log(level, floor))
             if self.calibrated_at:
                 log_factor = self._log_factor(level)
+        elif self.calibrated_at:
+            density_log_factor = self._log_factor(self._density(conditions[0], inside))
         features += conditions
         shape = tf.shape(u)[:3]
         features = [tf.broadcast_to(x, tf.concat([shape, [x.shape[-1]]], axis=0)) for x in features]
         x = zero_outside(to_blocks(tf.concat(features, axis=-1), _BLOCK), inside)
         for convolution in self.convolutions:
             x = zero_outside(convolution(x), inside)
-        log_stddev = to_pixels(self.log_stddev(x), u, _BLOCK) + log_factor
+        log_stddev = self.log_stddev(x) + density_log_factor
+        log_stddev = to_pixels(log_stddev, u, _BLOCK) + log_factor
         return tf.exp(tf.clip_by_value(log_stddev, *_LOG_STDDEV_RANGE))
 
     def compute_output_shape(self, input_shape):

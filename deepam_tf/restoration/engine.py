@@ -94,15 +94,15 @@ class ModelEngine(Engine):
         rtol: relative tolerance of the solves; None: the model's.
 
     Attributes:
-        reach: how far one network sees, in pixels.
+        reach: how far one network or the head sees, in pixels.
     """
 
     def __init__(self, model: DeepAM, rtol: float | None = None) -> None:
         # Blocks of networks and of the head, which has its own, are those of the whole picture.
         network = model.networks[0]
-        head_block = model.get_layer("uncertainty").block if model.uncertainty_filters else 1
-        self.block = math.lcm(network.block, head_block)
-        self.reach = network.reach
+        seeing = [network, *([model.get_layer("uncertainty")] if model.uncertainty_filters else [])]
+        self.block = math.lcm(*(part.block for part in seeing))
+        self.reach = max(part.reach for part in seeing)
         self._side = model.pixel_unshuffle
         # Coarse levels have twice the maps, each on a quarter of the places of the one before.
         coarse = sum(0.25**level for level in range(1, model.levels))

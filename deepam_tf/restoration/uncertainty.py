@@ -56,7 +56,7 @@ def head_card(name: str, folder: pathlib.Path = HEADS) -> dict[str, Any]:
         folder: where its files lie.
 
     Returns:
-        The card: `filters`, `df`, `calibrated_at` (noise levels, see `UncertaintyHead`),
+        The card: `filters`, `df`, `calibrated_at` (see `UncertaintyHead`),
         `weights_sha256` (of the weights it belongs to), `training`, `held_out`, `sha256`.
 
     Raises:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import scipy.stats
@@ -10,8 +11,11 @@ import tensorflow as tf
 import deepam_tf
 from deepam_tf.restoration import pretrained, uncertainty
 from training import evaluate_uncertainty, train_uncertainty
+from training.configuration.recipes import find_recipe
+from training.data.tasks import Examples
 from training.evaluation import calibration
 from training.evaluation.uncertainty import rank_correlation
+from training.fit.uncertainty import recalibrate, with_head
 
 
 def t_errors(rng, stddev, df):
@@ -101,6 +105,30 @@ def test_rank_correlation_is_spearmans(rng):
     a, b = rng.normal(size=(2, 50))
     assert rank_correlation(a, b) == pytest.approx(scipy.stats.spearmanr(a, b)[0])
     assert rank_correlation(a, np.exp(a)) == pytest.approx(1)
+
+
+@pytest.mark.slow
+def test_a_head_of_depth_maps_is_recalibrated_scale_by_scale(rng):
+    # Hills of some ten pixels, which samples 16 apart know less of than samples 4 apart.
+    maps = [
+        30000 + 30000 * cv2.GaussianBlur(rng.normal(size=(96, 128)), None, 3)[..., np.newaxis]
+        for _ in range(3)
+    ]
+    guide = np.zeros([96, 128, 3], np.uint8)
+    examples = Examples(["a", "b", "c"], [(x.astype(np.uint16), guide) for x in maps])
+    config = find_recipe("upsample_depth")
+    model = deepam_tf.DeepAM(1, filters=4, depth=6, guide_channels=3, mask=True)
+    model = with_head(model, 4, (4, 8, 16))
+    head = model.get_layer("uncertainty")
+    head.recalibrate(3.0, 4.0)  # factors are looked for between 1/2 and 2
+    np.testing.assert_allclose(head.calibrated_at, [1 / 256, 1 / 64, 1 / 16])
+    first = recalibrate(model, examples, config, (4, 8, 16))
+    second = recalibrate(model, examples, config, (4, 8, 16))
+    assert len(set(first["factors"])) == 3
+    for scale, found in first["coverage"].items():
+        for level, inside in found.items():
+            # At the border the square of 32x32 pixels holds more or fewer samples.
+            assert second["coverage_before"][scale][level] == pytest.approx(inside, abs=3), scale
 
 
 @pytest.fixture

@@ -57,17 +57,16 @@ def with_head(model: DeepAM, filters: int, levels: Sequence[float] = ()) -> Deep
     Args:
         model: without a head.
         filters: feature maps of the head.
-        levels: at which pictures are observed, see `recalibrate`. Where the model is told the
-            noise, and they are levels of it, sigma, the head has a factor for each.
+        levels: at which pictures are observed, see `recalibrate`: the head has a factor for each
+            where it can tell them apart.
 
     Returns:
         The new model.
     """
-    told = model.noise_level and min(levels, default=0.0) > 0
     config = {
         **model.get_config(),
         "uncertainty_filters": filters,
-        "uncertainty_calibrated_at": [level / 255 for level in levels] if told else (),
+        "uncertainty_calibrated_at": sorted(_told(model, levels)),
     }
     whole = DeepAM.from_config(config)
     values = {variable.path: variable for variable in model.variables}
@@ -75,6 +74,18 @@ def with_head(model: DeepAM, filters: int, levels: Sequence[float] = ()) -> Deep
         if variable.path in values:
             variable.assign(values[variable.path])
     return whole
+
+
+def _told(model: DeepAM, levels: Sequence[float]) -> list[float]:
+    """What a head knows levels by: the noise it is told, or the share of measured pixels.
+
+    Nothing where there is neither, or a level of 0 says that nobody knows it.
+    """
+    if min(levels, default=0.0) <= 0:
+        return []
+    if model.noise_level:
+        return [level / 255 for level in levels]
+    return [1 / level**2 for level in levels] if model.mask else []
 
 
 def remember(
@@ -232,7 +243,8 @@ def recalibrate(
     factors, df = recalibration(list(ratios.values()), one_factor=shared)
     # The factors are of standard deviations; `recalibrate` takes those of scales.
     of_scales = np.array(factors) * np.sqrt((df - 2) / df * head.df / (head.df - 2))
-    head.recalibrate(float(of_scales[0]) if shared else of_scales, df)
+    rising = np.argsort(_told(model, levels))
+    head.recalibrate(float(of_scales[0]) if shared else of_scales[rising], df)
     return {
         "coverage_before": before,
         "coverage": _coverages(ratios, factors, df),

@@ -137,6 +137,46 @@ def test_a_factor_of_each_level_holds_there_and_between(rng):
     assert again.get_layer("uncertainty").calibrated_at == at
 
 
+def grid(down: int, right: int) -> np.ndarray:
+    """A mask of one measured pixel in so many rows and columns."""
+    mask = np.full([1, 64, 64, 1], 0.01, np.float32)
+    mask[:, 1::down, 2::right] = 1
+    return mask
+
+
+def density_head(at=(1 / 256, 1 / 16)) -> deepam_tf.UncertaintyHead:
+    head = deepam_tf.UncertaintyHead(filters=4, mask=True, calibrated_at=at)
+    head.build([(None, None, None, channels) for channels in (1, 1, 2, 1, 1)])
+    return head
+
+
+def test_a_factor_of_each_share_of_measured_pixels_holds_there_and_between(rng):
+    head = density_head()
+    inputs = [tf.constant(rng.uniform(size=(1, 64, 64, n)), tf.float32) for n in (1, 1, 2, 1)]
+    cases = {(4, 4): 2.0, (16, 16): 0.5, (8, 8): 1.0, (4, 16): 1.0, (32, 32): 0.5, (1, 2): 2.0}
+    before = {case: head([*inputs, grid(*case)]) for case in cases}
+    head.recalibrate([0.5, 2.0], head.df)
+    for case, expected in cases.items():
+        factors = np.array(head([*inputs, grid(*case)]) / before[case])
+        # The square of 32x32 pixels lies in the picture.
+        np.testing.assert_allclose(factors[:, 16:44, 16:44], expected, rtol=1e-4, err_msg=str(case))
+    again = deepam_tf.UncertaintyHead.from_config(head.get_config())
+    assert again.calibrated_at == head.calibrated_at
+    assert (again.reach, deepam_tf.UncertaintyHead(mask=True).reach) == (17, 9)
+
+
+def test_the_share_counts_no_pixels_outside_of_an_image(rng):
+    head = density_head()
+    head.recalibrate([0.5, 2.0], head.df)
+    sizes = (1, 1, 2, 1)
+    image = [tf.constant(rng.uniform(size=(1, 24, 30, n)), tf.float32) for n in sizes]
+    image.append(tf.constant(grid(8, 8)[:, :24, :30]))
+    padded = [tf.pad(x, [[0, 0], [0, 40], [0, 34], [0, 0]], constant_values=1.0) for x in image]
+    inside = tf.pad(tf.ones([1, 12, 15, 1]), [[0, 0], [0, 20], [0, 17], [0, 0]])
+    shared = head(padded, inside=inside)[:, :24, :30]
+    np.testing.assert_allclose(shared, head(image), rtol=1e-4)
+
+
 @pytest.mark.parametrize("at", [(0.2, 0.1), (0.0, 0.1), (-0.1,), (0.1, 0.1)])
 def test_levels_of_the_calibration_must_rise_and_be_told(at):
     with pytest.raises(ValueError, match="must be positive and rise"):

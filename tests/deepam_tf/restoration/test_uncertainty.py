@@ -114,6 +114,28 @@ def test_tiles_channels_and_orientations_agree_with_one_piece(small, rng):
         np.testing.assert_allclose(a, np.rot90(b), atol=1e-4)
 
 
+def test_tiles_of_a_map_agree_with_one_piece_to_the_last_digits(rng):
+    # Networks that see 4 pixels, a head that counts samples in 32x32.
+    model = deepam_tf.DeepAM(
+        1,
+        filters=4,
+        depth=3,
+        mask=True,
+        uncertainty_filters=4,
+        uncertainty_calibrated_at=(1 / 256, 1 / 16),
+    )
+    head = model.get_layer("uncertainty")
+    head.log_stddev.kernel.assign(50 * head.log_stddev.kernel)
+    head.recalibrate([0.25, 4.0], head.df)
+    image = rng.uniform(size=(150, 170, 1)).astype(np.float32)
+    mask = np.zeros_like(image)
+    mask[:70:4, ::4] = mask[70::16, ::16] = 1
+    whole = deepam_tf.Restorer(model).with_stddev(image, mask=mask)
+    tiled = deepam_tf.Restorer(model, tile=48).with_stddev(image, mask=mask)
+    for a, b in zip(whole, tiled, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
 def test_pictures_come_with_their_deviations(small, noisy):
     picture = deepam_tf.image_io.Picture(noisy, None, np.dtype("uint8"))
     model, without = small
