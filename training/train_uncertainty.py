@@ -1,9 +1,11 @@
 """Train the uncertainty heads of weights that ship, and put them beside the weights.
 
     python -m training.train_uncertainty NAME --data FOLDER [FOLDER ...]
+    python -m training.train_uncertainty NAME --only-recalibrate --data FOLDER [FOLDER ...]
 
 The weights stay as they are. Run it again when they change: a head belongs to given weights, and
-is refused beside others.
+is refused beside others. The second command leaves what the head has learnt too, and sets its
+factors and its tails alone.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ import warnings
 import keras
 import numpy as np
 
-from deepam_tf import image_io, load_pretrained
-from deepam_tf.restoration.uncertainty import HEADS, save_head
+from deepam_tf import DeepAM, image_io, load_pretrained
+from deepam_tf.restoration.uncertainty import HEADS, attach_head, head_card, save_head
 from training.configuration.recipes import find_recipe
 from training.configuration.settings import read_values, replace
 from training.data.inputs import hold_out, load_examples
@@ -55,6 +57,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--pictures", type=int, default=24, help="whole ones to recalibrate on (24)"
     )
+    parser.add_argument(
+        "--only-recalibrate", action="store_true", help="take the head that there is in --out"
+    )
     parser.add_argument("--learning-rate", type=float, default=4e-3, help="of Adam (4e-3)")
     parser.add_argument(
         "--out", type=pathlib.Path, default=HEADS, help="folder of heads; the package's by default"
@@ -69,7 +74,11 @@ def main(argv: list[str] | None = None) -> int:
         config = replace(find_recipe(args.name), {"data.batch_size": 8})
         config = replace(config, read_values(args.settings))
         levels = find_task(config.data.task).levels(config.data)
-        model = with_head(load_pretrained(args.name), args.filters, levels)
+        filters, before = args.filters, None
+        if args.only_recalibrate:
+            before = head_card(args.name, args.out)
+            filters = before["filters"]
+        model = with_head(load_pretrained(args.name), filters, levels)
         if config.data.supervision != "clean":
             raise ValueError(
                 "How sure a network is it can be taught by clean pictures alone. "
@@ -86,40 +95,36 @@ def main(argv: list[str] | None = None) -> int:
         unseen = held
         if args.recalibrate_on:
             unseen = load_examples(args.recalibrate_on, config.data, find_task(config.data.task))
-        crops = remember(model, kept, config, args.crops)
-        held_out = remember(model, held, config, max(args.crops // 3, 8))
-        seconds = time.monotonic() - start
-        print(f"{len(crops.errors)} + {len(held_out.errors)} crops in {seconds:.0f} s")
-        val_loss = fit_head(
-            model,
-            crops,
-            held_out,
-            epochs=args.epochs,
-            learning_rate=args.learning_rate,
-            logs=args.logs or pathlib.Path("runs") / f"uncertainty_{args.name}",
-        )
+        if before is None:
+            commands, minutes = [], 0.0
+            summary, reached = _trained(model, kept, held, config, args)
+        else:
+            commands, minutes = [before["training"]["command"]], before["training"]["minutes"]
+            summary = before["training"]["summary"].split(";")[0]
+            reached = {"val_loss": before["held_out"]["val_loss"]}
+            _take_over(model, attach_head(load_pretrained(args.name), args.name, args.out))
         numbers = np.unique(np.linspace(0, len(unseen) - 1, args.pictures).astype(int)).tolist()
         found = recalibrate(model, unseen.pick(numbers), config, levels)
-        reached = {"val_loss": round(val_loss, 4), **found}
+        reached |= found
         # Of the folders' names, not of where they lie on this machine.
         folders, others = (
             [f"{path.resolve().parent.name}/{path.name}" for path in paths or []]
             for paths in (args.data, args.recalibrate_on)
         )
         settings = [word for setting in args.settings for word in ("--set", setting)]
+        if args.only_recalibrate:
+            settings.append("--only-recalibrate")
         for option in ("filters", "crops", "epochs", "pictures", "learning_rate"):
             value = getattr(args, option)
             if value != parser.get_default(option):
                 settings += ["--" + option.replace("_", "-"), f"{value:g}"]
+        words = ["python", "-m", "training.train_uncertainty", args.name, *settings]
+        words += ["--data", *folders, *(["--recalibrate-on", *others] if others else [])]
         card = {
             "training": {
-                "command": shlex.join(
-                    ["python", "-m", "training.train_uncertainty", args.name, *settings]
-                    + ["--data", *folders, *(["--recalibrate-on", *others] if others else [])]
-                ),
-                "summary": f"{len(crops.errors)} crops of {len(kept)} examples, {args.epochs} "
-                f"epochs; recalibrated on {len(numbers)} whole others",
-                "minutes": round((time.monotonic() - start) / 60, 1),
+                "command": "; ".join([*commands, shlex.join(words)]),
+                "summary": f"{summary}; recalibrated on {len(numbers)} whole others",
+                "minutes": round(minutes + (time.monotonic() - start) / 60, 1),
             },
             "held_out": reached,
         }
@@ -129,6 +134,34 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     print(json.dumps(reached, indent=2))
     return 0
+
+
+def _trained(model: DeepAM, kept, held, config, args) -> tuple[str, dict[str, float]]:
+    """Train the head of a model; what was done in words, and what was reached."""
+    start = time.monotonic()
+    crops = remember(model, kept, config, args.crops)
+    held_out = remember(model, held, config, max(args.crops // 3, 8))
+    seconds = time.monotonic() - start
+    print(f"{len(crops.errors)} + {len(held_out.errors)} crops in {seconds:.0f} s")
+    val_loss = fit_head(
+        model,
+        crops,
+        held_out,
+        epochs=args.epochs,
+        learning_rate=args.learning_rate,
+        logs=args.logs or pathlib.Path("runs") / f"uncertainty_{args.name}",
+    )
+    summary = f"{len(crops.errors)} crops of {len(kept)} examples, {args.epochs} epochs"
+    return summary, {"val_loss": round(val_loss, 4)}
+
+
+def _take_over(model: DeepAM, known: DeepAM) -> None:
+    """What a head has learnt, and its factors if they are for the same levels."""
+    head, learnt = (x.get_layer("uncertainty") for x in (model, known))
+    values = {variable.path: variable for variable in learnt.variables}
+    for variable in head.variables:
+        if variable.path in values and values[variable.path].shape == variable.shape:
+            variable.assign(values[variable.path])
 
 
 if __name__ == "__main__":

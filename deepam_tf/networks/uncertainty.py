@@ -207,7 +207,8 @@ class UncertaintyHead(keras.layers.Layer):
         log_factors = np.log(factors * ratio)
         changed = self.log_factors if factors.ndim else self.log_stddev.bias
         changed.assign_add(np.broadcast_to(log_factors, changed.shape))
-        self.raw_df.assign(tf.math.log(tf.math.expm1(df - _LEAST_DF)))
+        # The inverse of softplus; log(expm1(x)) would be infinite from 89 on.
+        self.raw_df.assign((df - _LEAST_DF) + np.log(-np.expm1(_LEAST_DF - df)))
 
     def _log_factor(self, level: tf.Tensor) -> tf.Tensor:
         """The logarithm of the factor at a noise level, of the shape of `level`."""

@@ -164,6 +164,17 @@ def test_a_head_is_trained_shipped_judged_and_shown(tmp_path, folder, shipped, m
     assert card["training"]["command"].endswith(f"--recalibrate-on {tmp_path.name}/images")
     assert card["training"]["summary"].endswith("on 3 whole others")
 
+    # Once more on the same pictures, what it has learnt as it was.
+    assert train_uncertainty.main([*arguments, "--only-recalibrate"]) == 0
+    again = json.loads("{" + capsys.readouterr().out.split("{", 1)[1])
+    for level, found in reached["coverage"].items():
+        assert again["coverage_before"][level] == pytest.approx(found, abs=0.2), level
+    assert again["val_loss"] == reached["val_loss"]
+    first, second = card["training"], uncertainty.head_card("denoise_gray", heads)["training"]
+    assert second["command"].startswith(first["command"] + "; python -m")
+    assert "--only-recalibrate" in second["command"]
+    assert second["summary"] == first["summary"]
+
     tags = set()
     for path in (tmp_path / "logs").rglob("events*"):
         for record in tf.data.TFRecordDataset(str(path)):

@@ -100,6 +100,9 @@ def test_recalibration_multiplies_scales_and_sets_the_degrees_of_freedom(rng):
         x * np.sqrt((d - 2) / d) for x, d in ((before, df), (model(inputs)["stddev"], head.df))
     ]
     np.testing.assert_allclose(scales[1] / scales[0], 1.5, rtol=1e-4)
+    for far in (2.06, 102.0, 1e4):
+        head.recalibrate(1.0, far)
+        assert head.df == pytest.approx(far, rel=1e-4)
     for wrong in ((0.0, 3.0), (1.0, 2.0)):
         with pytest.raises(ValueError, match="must be"):
             head.recalibrate(*wrong)
