@@ -40,8 +40,8 @@ __all__ = ["KINDS", "kind_of", "main", "milliseconds_by_kind"]
 
 _COMPILED = "CpuExecutable::ExecuteAsyncOnStream"  # all of a solve that XLA has compiled
 KINDS = {
-    "convolutions": ("Conv2D", "_FusedConv2D"),
-    "normalisation": ("FusedBatchNorm", "FusedBatchNormV3", "_FusedBatchNormEx"),
+    "convolutions": ("Conv2D", "FusedConv2D"),
+    "normalisation": ("FusedBatchNorm", "FusedBatchNormV3", "FusedBatchNormEx"),
     "bias and ReLU": ("BiasAdd", "Relu"),
     "solves": (),
     "rearranging and copies": (
@@ -75,7 +75,9 @@ def kind_of(event: str) -> str | None:
         return "solves"
     if not colon or not kind.isidentifier() or "::" in event or " " in event:
         return None
-    return next((name for name, types in KINDS.items() if kind in types), "the rest")
+    # oneDNN's operations have names of their own: _MklNativeFusedConv2D is a _FusedConv2D.
+    plain = kind.removeprefix("_").removeprefix("Mkl").removeprefix("Native")
+    return next((name for name, types in KINDS.items() if plain in types), "the rest")
 
 
 def milliseconds_by_kind(run: Callable[[], object], folder: pathlib.Path) -> dict[str, float]:

@@ -207,6 +207,7 @@ def test_the_profiler_finds_what_the_time_goes_into(tmp_path, capsys):
 
     kinds = {
         "iteration_1_aggregation/Relu:_FusedConv2D": "convolutions",
+        "iteration_1_aggregation/Relu:_MklNativeFusedConv2D": "convolutions",
         "iteration_1_aggregation/norm/FusedBatchNormV3:FusedBatchNormV3": "normalisation",
         "iteration_2_reconstruction/reconstruct/while/mul:Mul": "solves",
         "iteration_2_aggregation/space:SpaceToDepth": "rearranging and copies",
