@@ -116,7 +116,10 @@ def systems(
     unknown = [name for name in methods or [] if name not in known]
     if unknown:
         raise ValueError(f"--methods must be of {', '.join(known)}. Received: {unknown[0]!r}.")
-    kept = [] if methods is None else _read(out / "systems.csv", leave_out=methods)
+    kept = []
+    if methods is not None:
+        before = _read(out / "systems.csv")
+        kept = [r for r in before if r.method not in methods or r.size not in sizes]
     results: list[linear_solvers.Result] = []
     header = [f"tensorflow {tf.__version__}, {os.cpu_count()} cores"]
     jobs = [
@@ -143,7 +146,7 @@ def systems(
                 results.append(dataclasses.replace(run(size, kind), method=method))
                 seconds = results[-1].seconds
                 scores.write_csv(out / "systems.csv", results + kept, header)
-    results = sorted(results + kept, key=lambda r: list(known).index(r.method))
+    results = sorted(results + kept, key=lambda r: (list(known).index(r.method), r.size))
     for size in sorted({r.size for r in results}):
         console.print(_table([r for r in results if r.size == size], size))
     bandwidth = solver_cost.copy_bandwidth()
@@ -162,7 +165,7 @@ def systems(
     console.print(f"written: {out}/systems.csv, {out}/systems.png")
 
 
-def _read(path: pathlib.Path, leave_out: list[str]) -> list[linear_solvers.Result]:
+def _read(path: pathlib.Path) -> list[linear_solvers.Result]:
     with path.open(newline="") as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     return [
@@ -176,7 +179,6 @@ def _read(path: pathlib.Path, leave_out: list[str]) -> list[linear_solvers.Resul
             residual=float(row["residual"]),
         )
         for row in rows
-        if row["method"] not in leave_out
     ]
 
 

@@ -68,6 +68,11 @@ def main(argv: list[str] | None = None) -> int:
         "--logs", type=pathlib.Path, help="TensorBoard's folder; runs/uncertainty_NAME by default"
     )
     args = parser.parse_args(argv)
+    if args.only_recalibrate:
+        for option in ("filters", "crops", "epochs", "learning_rate"):
+            if getattr(args, option) != parser.get_default(option):
+                name = "--" + option.replace("_", "-")
+                parser.error(f"{name} is of training, which --only-recalibrate leaves out")
     warnings.filterwarnings("ignore", "The structure of `inputs`", UserWarning)
     try:
         start = time.monotonic()

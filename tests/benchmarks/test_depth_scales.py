@@ -10,7 +10,7 @@ import deepam_tf
 from benchmarks import depth_scales
 from deepam_tf.restoration import pretrained
 
-# At 3 nearest neighbour is better by a hundredth: docs/joint.md.
+# At 3 nearest neighbour is better, on other scenes at 5 too: docs/joint.md.
 SCALES = [2, *range(4, 21), 7.5]
 
 

@@ -165,7 +165,12 @@ def test_a_head_is_trained_shipped_judged_and_shown(tmp_path, folder, shipped, m
     assert card["training"]["summary"].endswith("on 3 whole others")
 
     # Once more on the same pictures, what it has learnt as it was.
-    assert train_uncertainty.main([*arguments, "--only-recalibrate"]) == 0
+    of_training = ["--crops", "16", "--epochs", "3", "--filters", "4"]
+    alone = [word for word in arguments if word not in of_training] + ["--only-recalibrate"]
+    with pytest.raises(SystemExit):
+        train_uncertainty.main([*alone, "--epochs", "3"])
+    assert "--epochs is of training" in capsys.readouterr().err
+    assert train_uncertainty.main(alone) == 0
     again = json.loads("{" + capsys.readouterr().out.split("{", 1)[1])
     for level, found in reached["coverage"].items():
         assert again["coverage_before"][level] == pytest.approx(found, abs=0.2), level
